@@ -1,0 +1,70 @@
+"""The analyzer's word before any training: the profile, and what the rules of thumb make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from autotl.analysis.profile import DatasetProfile
+from autotl.analysis.rules import recommended_strategy, triggered
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is known without training.
+
+    Attributes:
+        profile: of the data set.
+        strategy: what the rules of thumb recommend.
+        reason: the figures that made them.
+        rules: name, advice and triggering figures of each rule that applies.
+    """
+
+    profile: DatasetProfile
+    strategy: str
+    reason: str
+    rules: tuple[tuple[str, str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "strategy": self.strategy,
+            "reason": self.reason,
+            "rules": [
+                {"name": name, "advice": advice, "figures": figures}
+                for name, advice, figures in self.rules
+            ],
+            "profile": self.profile.as_json(),
+        }
+
+    def __str__(self) -> str:
+        size = self.profile.size
+        (width, height), (low, high) = size.median_size, size.size_range
+        lines = [
+            f"{size.n_samples + size.n_test:,} pictures, {size.n_classes} classes "
+            f"({min(size.samples_per_class):,} to {max(size.samples_per_class):,} samples each "
+            f"to learn from, imbalance {size.imbalance:.1f}); {size.n_test:,} locked for the test",
+            f"pictures of {width} x {height} pixels in the median, sides {low} to {high}; "
+            f"{100 * size.grey_share:.0f} % without colour; {size.n_duplicates} duplicates; "
+            f"{self.profile.n_quarantined} left out",
+        ]
+        for name, backbone in self.profile.backbones.items():
+            similarity = backbone.similarity
+            if similarity.value is None or similarity.interval is None:
+                told = f"domain similarity unknown ({similarity.reason})"
+            else:
+                low_value, high_value = similarity.interval
+                told = f"domain similarity {similarity.value:.2f} [{low_value:.2f}, {high_value:.2f}]"
+            lines.append(
+                f"backbone {name}: {told}; {backbone.samples_per_parameter:.2g} samples per parameter"
+            )
+        lines.append(f"the rules of thumb say: {self.strategy} ({self.reason})")
+        lines += [f"  - {advice} [{figures}]" for _, advice, figures in self.rules]
+        return "\n".join(lines)
+
+
+def analyse(profile: DatasetProfile) -> Analysis:
+    """What the rules of thumb make of a profile."""
+    strategy, reason = recommended_strategy(profile)
+    rules = tuple((rule.name, rule.advice, figures) for rule, figures in triggered(profile))
+    return Analysis(profile, strategy, reason, rules)

@@ -1,0 +1,210 @@
+"""The known rules of thumb, as data: when each applies, what it says, and how to test it.
+
+Every rule that applies is tried first in the search, and its outcome is told to the user: held, or
+overturned, with both figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autotl.analysis.profile import DatasetProfile
+
+FEW_SAMPLES = 1_000
+MODERATE_SAMPLES = 10_000
+FAR_SIMILARITY = 0.4
+CLOSE_SIMILARITY = 0.6
+
+_YOSINSKI = "Yosinski et al. 2014, arXiv 1411.1792"
+_RAZAVIAN = "Sharif Razavian et al. 2014, arXiv 1403.6382"
+_FOLKLORE = "common practice, e.g. the CS231n notes on transfer learning"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of thumb.
+
+    Attributes:
+        name: short name.
+        advice: what it says, in a sentence.
+        source: where it comes from.
+        trigger: from a profile, the figures that make it apply; None when it doesn't.
+        first_trial: parameters to try first, by the search's names; others are drawn.
+        favours: whether a (strategy, config) is what the rule advises.
+        against: whether a (strategy, config) is what the rule advises against.
+    """
+
+    name: str
+    advice: str
+    source: str
+    trigger: Callable[[DatasetProfile], str | None]
+    first_trial: Mapping[str, Any]
+    favours: Callable[[str, Mapping[str, Any]], bool]
+    against: Callable[[str, Mapping[str, Any]], bool]
+
+
+def _few(profile: DatasetProfile) -> str | None:
+    n = profile.size.n_samples
+    return f"{n:,} samples, under {FEW_SAMPLES:,}" if n < FEW_SAMPLES else None
+
+
+def _moderate(profile: DatasetProfile) -> str | None:
+    n = profile.size.n_samples
+    return f"{n:,} samples" if FEW_SAMPLES <= n <= MODERATE_SAMPLES else None
+
+
+def _far(profile: DatasetProfile) -> str | None:
+    value = profile.best_similarity
+    if value is None or value > FAR_SIMILARITY:
+        return None
+    return f"domain similarity {value:.2f}, at most {FAR_SIMILARITY}"
+
+
+def _close(profile: DatasetProfile) -> str | None:
+    value = profile.best_similarity
+    if value is None or value < CLOSE_SIMILARITY:
+        return None
+    return f"domain similarity {value:.2f}, at least {CLOSE_SIMILARITY}"
+
+
+def _overfits(profile: DatasetProfile) -> str | None:
+    ratio = max(candidate.samples_per_parameter for candidate in profile.backbones.values())
+    return f"{ratio:.2g} samples per parameter" if ratio < 0.1 else None
+
+
+def _always(profile: DatasetProfile) -> str:
+    return f"{profile.size.n_samples:,} samples"
+
+
+def _is(wanted: str) -> Callable[[str, Mapping[str, Any]], bool]:
+    return lambda strategy, _config: strategy == wanted
+
+
+def _finetune_where(
+    holds: Callable[[Mapping[str, Any]], bool],
+) -> Callable[[str, Mapping[str, Any]], bool]:
+    return lambda strategy, config: strategy == "finetune" and holds(config)
+
+
+def _bottleneck_head(head: str) -> Callable[[str, Mapping[str, Any]], bool]:
+    return lambda strategy, config: strategy == "bottleneck" and config["head"] == head
+
+
+_SVM = {
+    "strategy": "bottleneck",
+    "bottleneck.layers": "last_4",
+    "bottleneck.head": "svm",
+    "bottleneck.C": 0.003,
+    "bottleneck.balanced": False,
+}
+_FULL = {
+    "strategy": "finetune",
+    "finetune.freeze_depth": 0,
+    "finetune.lr": 2e-3,
+    "finetune.lr_ratio": 1.0,
+    "finetune.head": "random",
+    "finetune.augmentation": "light",
+    "finetune.mirror": False,
+}
+_SCRATCH = {
+    "strategy": "scratch",
+    "scratch.n_removed": 0,
+    "scratch.lr": 3e-3,
+    "scratch.augmentation": "light",
+    "scratch.mirror": False,
+}
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "few samples: linear SVM",
+        f"under about {FEW_SAMPLES:,} samples, use features of an intermediate layer and a "
+        "linear SVM",
+        _RAZAVIAN,
+        _few,
+        _SVM,
+        _is("bottleneck"),
+        lambda strategy, _config: strategy != "bottleneck",
+    ),
+    Rule(
+        "moderate data: fine-tune",
+        "with a few thousand samples and augmentation, fine-tune",
+        _FOLKLORE,
+        _moderate,
+        _FULL,
+        _is("finetune"),
+        lambda strategy, _config: strategy != "finetune",
+    ),
+    Rule(
+        "close domain: transfer",
+        "a data set close to the source domain gains from the pretrained weights",
+        _YOSINSKI,
+        _close,
+        _FULL,
+        lambda strategy, _config: strategy != "scratch",
+        _is("scratch"),
+    ),
+    Rule(
+        "far domain: scratch",
+        "a very different domain is better trained from scratch",
+        _FOLKLORE,
+        _far,
+        _SCRATCH,
+        _is("scratch"),
+        lambda strategy, _config: strategy != "scratch",
+    ),
+    Rule(
+        "10x smaller rate",
+        "fine-tune the backbone with a learning rate ten times smaller than the head's",
+        _FOLKLORE,
+        _always,
+        _FULL | {"finetune.lr_ratio": 0.1},
+        _finetune_where(lambda config: config["lr_ratio"] <= 0.2),
+        _finetune_where(lambda config: config["lr_ratio"] >= 0.5),
+    ),
+    Rule(
+        "freeze the first layers",
+        "freeze the first layers and train the later ones",
+        _YOSINSKI,
+        _always,
+        _FULL | {"finetune.freeze_depth": 2, "finetune.lr_ratio": 0.1},
+        _finetune_where(lambda config: config["freeze_depth"] > 0),
+        _finetune_where(lambda config: config["freeze_depth"] == 0),
+    ),
+    Rule(
+        "few samples per parameter: shallower scratch",
+        "few samples against many parameters overfit a network trained from scratch: "
+        "take a shallower one",
+        _FOLKLORE,
+        _overfits,
+        _SCRATCH | {"scratch.n_removed": 1},
+        lambda strategy, config: strategy == "scratch" and config["n_removed"] > 0,
+        lambda strategy, config: strategy == "scratch" and config["n_removed"] == 0,
+    ),
+    Rule(
+        "SVM rather than a dense layer",
+        "on a frozen base, put a linear SVM rather than a new softmax layer",
+        _RAZAVIAN,
+        _always,
+        _SVM | {"bottleneck.head": "logistic"},
+        _bottleneck_head("svm"),
+        _bottleneck_head("logistic"),
+    ),
+)
+
+
+def triggered(profile: DatasetProfile) -> list[tuple[Rule, str]]:
+    """The rules that apply to a data set, each with the figures that triggered it."""
+    found = [(rule, rule.trigger(profile)) for rule in RULES]
+    return [(rule, figures) for rule, figures in found if figures is not None]
+
+
+def recommended_strategy(profile: DatasetProfile) -> tuple[str, str]:
+    """The strategy that the rules of thumb name without any training, and why."""
+    few, far = _few(profile), _far(profile)
+    if far is not None and few is None:
+        return "scratch", far
+    if few is not None:
+        return "bottleneck", few
+    return "finetune", _always(profile)

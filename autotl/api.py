@@ -1,0 +1,149 @@
+"""The public functions. A fit is five steps: prepare, search, decide, refit, hand over."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from autotl.analysis.analysis import Analysis, analyse
+from autotl.config import DEFAULT_BUDGET_S, DEFAULT_OUTPUT, FitConfig, make_config
+from autotl.fitting import hand_over, read_test, refit, search, start_run
+from autotl.preparation import prepare
+from autotl.progress import Progress
+from autotl.recommend.decision import decide
+from autotl.recommend.model import Recommendation
+from autotl.runtime import Deadline
+from autotl.search.records import TrialStore
+from autotl.workspace import Workspace
+
+
+def fit(
+    dataset: Any,
+    *,
+    label: str | None = None,
+    image: str | None = None,
+    group: Any = None,
+    test: Any = None,
+    time_budget_s: float | None = DEFAULT_BUDGET_S,
+    n_trials: int | None = None,
+    strategies: str | list[str] | tuple[str, ...] = "auto",
+    backbones: str | list[str] | tuple[str, ...] = "auto",
+    metric: str = "auto",
+    prefer: str = "balanced",
+    seed: int = 0,
+    device: str = "auto",
+    workers: int = 1,
+    output_dir: str | Path = DEFAULT_OUTPUT,
+    tracking_uri: str | None = None,
+    study_name: str | None = None,
+    progress: Progress | None = None,
+) -> Recommendation:
+    """Find out how to use a pretrained network on labelled images, and train it that way.
+
+    Args:
+        dataset: an image folder (class per sub-folder, with or without train/val/test folders); a
+            CSV, TSV or Parquet file or a DataFrame with path and label columns; a pair of arrays
+            ``(X uint8 (n, h, w[, c]), y)``; a torch ``Dataset`` of (picture, label); a Hugging
+            Face ``Dataset``.
+        label: column of labels, for tables; None finds it.
+        image: column of image paths, for tables; None finds it.
+        group: column of groups that must stay on one side of a split, for tables; ``"parent"``
+            for folders; an ``(n,)`` sequence for arrays.
+        test: a test set of its own; it is read once, after the decision. None holds 20 % out.
+        time_budget_s: seconds for everything, the final fit included; None: no limit.
+        n_trials: at most so many trials; None: as many as the time allows.
+        strategies: of ``bottleneck``, ``finetune``, ``scratch``; ``"auto"``: all.
+        backbones: ``embedded``, timm names, ``name@/path/to/weights``; ``"auto"``: the embedded
+            one, and the hub's where it can be reached.
+        metric: ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``auroc``;
+            ``"auto"``: accuracy, or balanced accuracy under imbalance.
+        prefer: among strategies within the noise of the best: ``accuracy`` takes the best anyway,
+            ``balanced`` the cheapest within one standard error, ``cheap`` within two.
+        seed: of everything random.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+        workers: processes that run trials side by side.
+        output_dir: everything that is written lies below it.
+        tracking_uri: MLflow's; None: MLFLOW_TRACKING_URI, or a store below ``output_dir``.
+        study_name: of the Optuna study, the MLflow run and the folder; None: from the time.
+        progress: receives what happens.
+
+    Returns:
+        The recommendation, with the trained model.
+
+    Raises:
+        InputError: if the data set or a setting can't be used.
+        BackboneUnavailableError: if a backbone that was asked for can't be had.
+    """
+    started = time.time()
+    config: FitConfig = make_config(
+        {
+            **{"label": label, "image": image, "time_budget_s": time_budget_s},
+            **{"n_trials": n_trials, "strategies": strategies, "backbones": backbones},
+            **{"metric": metric, "prefer": prefer, "seed": seed, "device": device},
+            **{"workers": workers, "output_dir": output_dir, "tracking_uri": tracking_uri},
+            **{"study_name": study_name, "group": group if isinstance(group, str) else None},
+        }
+    )
+    deadline = Deadline.after(config.time_budget_s)
+    progress = progress or Progress()
+    with Workspace.open(config) as place:
+        prepared = prepare(dataset, test, group, config, place.cache, deadline, progress)
+        run = start_run(place, config, prepared)
+        try:
+            finished = search(prepared, config, place, run, deadline, progress)
+            records = TrialStore(place.trials).load()
+            task, profile = prepared.task, prepared.profile
+            progress.phase("decide", deadline.shown_s)
+            decision = decide(
+                records, task.labels, task.metric, profile, config.prefer, config.seed
+            )
+            model, notes = refit(decision, task, place, deadline, progress, interrupted=not finished)
+            decision = dataclasses.replace(decision, notes=(*decision.notes, *notes))
+            progress.phase("test", deadline.shown_s)
+            score = read_test(model, prepared)
+            progress.phase("report", deadline.shown_s)
+            return hand_over(
+                decision, records, model, score, prepared, config, place, run, time.time() - started
+            )
+        except BaseException:
+            run.end("failed")
+            raise
+
+
+def analyze(
+    dataset: Any,
+    *,
+    label: str | None = None,
+    image: str | None = None,
+    group: Any = None,
+    backbones: str | list[str] | tuple[str, ...] = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Profile a data set and say what the rules of thumb recommend; nothing is trained.
+
+    Args:
+        dataset: as for :func:`fit`.
+        label: as for :func:`fit`.
+        image: as for :func:`fit`.
+        group: as for :func:`fit`.
+        backbones: as for :func:`fit`.
+        device: as for :func:`fit`.
+        seed: of the split and of sampling.
+        progress: receives what happens.
+
+    Raises:
+        InputError: if the data set or a setting can't be used.
+        BackboneUnavailableError: if a backbone that was asked for can't be had.
+    """
+    values = {"label": label, "image": image, "backbones": backbones, "device": device}
+    config: FitConfig = make_config({**values, "seed": seed, "time_budget_s": None})
+    with tempfile.TemporaryDirectory(prefix="autotl-") as folder:
+        prepared = prepare(
+            dataset, None, group, config, Path(folder), Deadline(None), progress or Progress()
+        )
+    return analyse(prepared.profile)

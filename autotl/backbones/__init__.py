@@ -1,0 +1,1 @@
+"""Pretrained networks: found by name, cut into stages, timed."""

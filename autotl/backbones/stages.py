@@ -1,0 +1,221 @@
+"""A timm network as an ordered list of stages: what can be frozen, cut and read at each depth.
+
+Depth ``d`` lies after the first ``d`` stages: depth 0 is the picture, depth ``num_stages`` the end
+of the backbone. ``freeze(d)`` freezes what lies below depth ``d`` and ``features(x, [d])`` reads the
+activation there, so that one number means the same thing everywhere.
+
+Stages come from timm's own layer grouping (``group_matcher(coarse=True)``, the one that timm's
+layer-wise learning-rate decay uses): the stem, then blocks of a CNN or of a transformer; the
+group of the classifier is the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from timm.models._manipulate import group_with_matcher
+from torch import Tensor, nn
+
+from autotl.errors import BackboneUnavailableError
+
+
+class _DepthReached(Exception):
+    """Ends a forward pass early: nothing above this depth is wanted."""
+
+
+class StagedNetwork(nn.Module):
+    """A timm classifier with named stages, frozen from the input side up to a depth.
+
+    Args:
+        model: a timm model with ``group_matcher``, ``forward_features`` and ``forward_head``.
+
+    Attributes:
+        num_stages: number of stages of the backbone, the head not counted.
+        frozen_depth: stages below this depth are frozen.
+
+    Raises:
+        BackboneUnavailableError: if timm names no layer groups for this architecture.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._entries = _stage_entries(model)
+        self.num_stages = len(self._entries)
+        self.frozen_depth = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(n, n_classes)`` of normalised pictures ``(n, 3, h, w)``."""
+        logits: Tensor = self.model(x)
+        return logits
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The module that each stage starts with, e.g. ``("conv1", "layer1", ...)``."""
+        return tuple(self._entries)
+
+    def features(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
+        """Pooled activations at several depths, from one forward pass.
+
+        Args:
+            x: normalised pictures ``(n, 3, h, w)``.
+            depths: ascending, each in ``1 ... num_stages``.
+
+        Returns:
+            Per depth a tensor ``(n, channels)``: the mean over positions; at the last depth
+            what the classifier itself would read.
+        """
+        read: dict[int, Tensor] = {}
+        last = max(depths)
+        handles = []
+        for depth in depths:
+            if depth < self.num_stages:
+                handles.append(self._at_depth(depth, read, stop=depth == last))
+        try:
+            end = self.model.forward_features(x)  # type: ignore[operator]
+            read[self.num_stages] = self.model.forward_head(end, pre_logits=True)  # type: ignore[operator]
+        except _DepthReached:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [self._pool(read[depth]) for depth in depths]
+
+    def _at_depth(self, depth: int, read: dict[int, Tensor], stop: bool) -> Any:
+        def keep(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            read[depth] = inputs[0]
+            if stop:
+                raise _DepthReached
+
+        return self.model.get_submodule(self.stage_names[depth]).register_forward_pre_hook(keep)
+
+    def _pool(self, activation: Tensor) -> Tensor:
+        """``(n, channels)`` from a feature map (channels first or last), tokens or a vector."""
+        if activation.ndim == 4:
+            channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+            return activation.mean(dim=(1, 2) if channels_last else (2, 3))
+        if activation.ndim == 3:
+            return activation[:, getattr(self.model, "num_prefix_tokens", 0) :].mean(dim=1)
+        return activation
+
+    def freeze(self, depth: int) -> StagedNetwork:
+        """Freeze all stages below ``depth``: no gradients, and BatchNorm stays in eval mode."""
+        self.frozen_depth = depth
+        for index, modules in enumerate(self._stage_modules()):
+            for module in modules:
+                module.requires_grad_(index >= depth)
+        for name, parameter in self.model.named_parameters(recurse=False):
+            # Parameters of the model itself (class token, position embedding) are the stem's.
+            parameter.requires_grad_(depth == 0 or self.depth_of(name) >= depth)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> StagedNetwork:
+        """Train mode for all but the frozen stages, whose running statistics must not move."""
+        super().train(mode)
+        if mode:
+            for modules in self._stage_modules()[: self.frozen_depth]:
+                for module in modules:
+                    module.eval()
+        return self
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The last layer, which maps features to logits."""
+        found: nn.Module = self.model.get_classifier()  # type: ignore[operator]
+        return found
+
+    @torch.no_grad()
+    def num_channels(self, depth: int, image_size: int) -> int:
+        """Channels of the pooled activation at a depth."""
+        was_training = self.training
+        self.eval()
+        features = self.features(torch.zeros(1, 3, image_size, image_size), [depth])
+        self.train(was_training)
+        return features[0].shape[1]
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """The trainable parameters above the backbone."""
+        backbone = {name for names in self._entries.values() for name in names}
+        for name, parameter in self.model.named_parameters():
+            if name not in backbone and parameter.requires_grad:
+                yield parameter
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """The trainable parameters of the backbone."""
+        backbone = {name for names in self._entries.values() for name in names}
+        for name, parameter in self.model.named_parameters():
+            if name in backbone and parameter.requires_grad:
+                yield parameter
+
+    def drop_above(self, depth: int) -> StagedNetwork:
+        """Delete what lies above ``depth``; only :meth:`features` up to there works from then on."""
+        if depth == self.num_stages:
+            return self
+        kept = {name for names in list(self._entries.values())[:depth] for name in names}
+        cut = self.stage_names[depth]
+        dropped: list[str] = []
+        for path, module in list(self.model.named_modules()):
+            names = {f"{path}.{name}" for name, _ in module.named_parameters()}
+            holds_cut = cut != path and _within(cut, path)
+            if not path or not names or names & kept or holds_cut:
+                continue
+            if not any(_within(path, parent) for parent in dropped):
+                self.model.set_submodule(path, nn.Identity())
+                dropped.append(path)
+        return self
+
+    def depth_of(self, parameter_name: str) -> int:
+        """The index of the stage that holds a parameter of ``model``; ``num_stages`` for the head."""
+        for index, names in enumerate(self._entries.values()):
+            if parameter_name in names:
+                return index
+        return self.num_stages
+
+    def _stage_modules(self) -> list[list[nn.Module]]:
+        """Per stage, the modules that hold its parameters, and all of the block it starts with."""
+        stages = []
+        for entry, names in self._entries.items():
+            holders = {entry, *(name.rpartition(".")[0] for name in names)} - {""}
+            stages.append([self.model.get_submodule(holder) for holder in sorted(holders)])
+        return stages
+
+
+def _within(path: str, ancestor: str) -> bool:
+    return path == ancestor or path.startswith(ancestor + ".")
+
+
+def _stage_entries(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Per stage, the module that it starts with, and the names of its parameters, in order.
+
+    A stage starts with the shallowest module that holds its first parameter and no other
+    stage's, e.g. ``layer2`` or ``blocks.3``.
+    """
+    matcher = getattr(model, "group_matcher", None)
+    classifier = getattr(model, "default_cfg", {}).get("classifier")
+    if matcher is None or classifier is None:
+        raise BackboneUnavailableError(
+            f"{type(model).__name__} names no layer groups in timm, so that its stages are unknown; "
+            "choose another architecture"
+        )
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    groups = group_with_matcher(model.named_parameters(), matcher(coarse=True))
+    entries: dict[str, tuple[str, ...]] = {}
+    for group in groups.values():
+        names = tuple(str(name) for name in group)
+        if any(_within(name, head) for name in names for head in heads):
+            continue
+        others = [str(name) for other in groups.values() if other is not group for name in other]
+        entries[_entry(names, others)] = names
+    return entries
+
+
+def _entry(names: Sequence[str], others: Sequence[str]) -> str:
+    holders = [name.rpartition(".")[0] for name in names if "." in name]
+    parts = holders[0].split(".")
+    for n_parts in range(1, len(parts) + 1):
+        path = ".".join(parts[:n_parts])
+        if not any(_within(other, path) for other in others):
+            return path
+    return holders[0]

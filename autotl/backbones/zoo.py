@@ -1,0 +1,221 @@
+"""Backbones by name: the embedded one, timm's with weights from the hub, or from a file."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from autotl.backbones.stages import StagedNetwork
+from autotl.backbones.weights import hub_weights, read_header, read_state
+from autotl.errors import BackboneUnavailableError, InputError, unknown
+
+EMBEDDED = "embedded"
+EMBEDDED_FILE = Path(__file__).parent / "embedded" / "embedded.safetensors"
+CPU_IMAGE_SIZE = 112
+"""Search resolution in pixels of a CNN made for larger pictures, on a CPU (a quarter of the cost)."""
+HUB_DEFAULTS = {"cpu": ("resnet18.a1_in1k",), "cuda": ("resnet50.a1_in1k", "convnext_tiny.in12k_ft_in1k")}
+"""What ``backbones="auto"`` adds to the embedded backbone, per device type, if the hub is reachable."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A timm architecture with its weights and the preprocessing that belongs to them.
+
+    Attributes:
+        name: what the user called it: ``embedded``, a timm name or ``name@file``.
+        architecture: timm's model name.
+        architecture_options: keyword arguments of ``timm.create_model``.
+        image_size: side of the square pictures that it is used with, in pixels.
+        mean: per channel, for pictures scaled to [0, 1].
+        std: likewise.
+        weights_file: the file of the pretrained weights; None: this architecture has none here.
+        weights_hash: hex digest of that file, ``"random"`` without one.
+        num_stages: number of stages.
+        num_features: channels that the classifier reads.
+        n_parameters: of the backbone, without a classifier.
+    """
+
+    name: str
+    architecture: str
+    architecture_options: dict[str, Any]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights_file: Path | None
+    weights_hash: str
+    num_stages: int = 0
+    num_features: int = 0
+    n_parameters: int = 0
+
+    def create(self, n_classes: int, *, pretrained: bool, seed: int = 0) -> StagedNetwork:
+        """A new network with a fresh classifier; what is random is drawn from ``seed`` alone.
+
+        Args:
+            n_classes: outputs of the classifier.
+            pretrained: whether the backbone gets its pretrained weights.
+            seed: for the random initialisation of the rest.
+
+        Raises:
+            BackboneUnavailableError: if the weights can't be read or don't fit.
+        """
+        weights: dict[str, Any] = {}
+        if pretrained:
+            if self.weights_file is None:
+                raise BackboneUnavailableError(f"backbone {self.name!r} has no pretrained weights")
+            overlay = {"state_dict": read_state(self.weights_file), "custom_load": False}
+            weights = {"pretrained": True, "pretrained_cfg_overlay": overlay}
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = timm.create_model(
+                    self.architecture, num_classes=0, **self.architecture_options, **weights
+                )
+                model.reset_classifier(n_classes)
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise BackboneUnavailableError(
+                f"backbone {self.name!r} can't be built: {str(error)[:300]}"
+            ) from error
+        return StagedNetwork(model)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Network input ``(n, 3, h, w) float32`` from pixels ``(n, h, w, 3) uint8``."""
+        x = pixels.permute(0, 3, 1, 2).float()
+        mean = torch.tensor(self.mean, device=x.device).view(1, 3, 1, 1) * 255.0
+        std = torch.tensor(self.std, device=x.device).view(1, 3, 1, 1) * 255.0
+        return (x - mean) / std
+
+    def as_json(self) -> dict[str, Any]:
+        """What a saved model needs to build this network again, without the weights' place."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture,
+            "architecture_options": self.architecture_options,
+            "image_size": self.image_size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "weights_hash": self.weights_hash,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Backbone:
+        """The backbone of a saved model; its weights come with the model."""
+        return cls(
+            name=values["name"],
+            architecture=values["architecture"],
+            architecture_options=dict(values["architecture_options"]),
+            image_size=int(values["image_size"]),
+            mean=tuple(values["mean"]),
+            std=tuple(values["std"]),
+            weights_file=None,
+            weights_hash=values["weights_hash"],
+        )
+
+
+def open_backbone(name: str, *, device_type: str = "cpu") -> Backbone:
+    """The backbone of that name, its weights found and checked.
+
+    Args:
+        name: ``embedded``; a timm name, whose weights come from the local cache or the hub; or
+            ``timm_name@/path/to/weights`` (safetensors or a plain state dict).
+        device_type: ``cpu`` or ``cuda``; decides the search resolution of large networks.
+
+    Raises:
+        InputError: for a name that timm doesn't know; the nearest one is named.
+        BackboneUnavailableError: if the weights can't be had.
+    """
+    if name == EMBEDDED:
+        return _measured(_from_file(name, None, EMBEDDED_FILE, device_type))
+    timm_name, at, file = name.partition("@")
+    if not timm.is_model(timm_name):
+        raise unknown("backbone", timm_name, [EMBEDDED, *timm.list_models()])
+    if at:
+        return _measured(_from_file(name, timm_name, Path(file).expanduser(), device_type))
+    weights_file = hub_weights(timm_name)
+    config = timm.get_pretrained_cfg(timm_name).to_dict()
+    return _measured(_with_config(name, timm_name, {}, config, weights_file, device_type))
+
+
+def _from_file(name: str, timm_name: str | None, file: Path, device_type: str) -> Backbone:
+    """The backbone of a weights file, whose header may name architecture and preprocessing."""
+    header = read_header(file)
+    made_for = header.get("timm_name", timm_name)
+    if made_for is None:
+        raise BackboneUnavailableError(f"{str(file)!r} doesn't say which architecture it is for")
+    architecture = timm_name or made_for
+    if made_for.partition(".")[0] != architecture.partition(".")[0]:
+        raise BackboneUnavailableError(
+            f"{str(file)!r} holds weights of {made_for!r}, not of {architecture!r}"
+        )
+    config = timm.get_pretrained_cfg(architecture.partition(".")[0], allow_unregistered=True)
+    values = dict(config.to_dict() if config else {})
+    try:
+        values |= {key: ast.literal_eval(header[key]) for key in ("mean", "std") if key in header}
+        options = dict(json.loads(header.get("timm_kwargs", "{}")))
+        if "image_size" in header:
+            side = int(header["image_size"])
+            values |= {"input_size": (3, side, side), "own_size": True}
+    except (ValueError, SyntaxError) as error:
+        raise BackboneUnavailableError(f"{file}: unreadable header: {error}") from error
+    if header.get("trained_padding") == "same":
+        options["pad_type"] = "same"
+    return _with_config(name, architecture, options, values, file, device_type)
+
+
+def _with_config(
+    name: str,
+    architecture: str,
+    options: dict[str, Any],
+    config: dict[str, Any],
+    weights_file: Path,
+    device_type: str,
+) -> Backbone:
+    native = int(config.get("input_size", (3, 224, 224))[-1])
+    shrink = device_type == "cpu" and not config.get("own_size")
+    size = min(native, CPU_IMAGE_SIZE) if shrink else native
+    if config.get("fixed_input_size") and size != native:
+        options = options | {"img_size": size}
+    return Backbone(
+        name=name,
+        architecture=architecture,
+        architecture_options=options,
+        image_size=size,
+        mean=tuple(config.get("mean", (0.485, 0.456, 0.406))),
+        std=tuple(config.get("std", (0.229, 0.224, 0.225))),
+        weights_file=weights_file,
+        weights_hash=hashlib.blake2b(weights_file.read_bytes(), digest_size=8).hexdigest(),
+    )
+
+
+def random_backbone(architecture: str, image_size: int, **options: Any) -> Backbone:
+    """An architecture without pretrained weights; only scratch training can use it."""
+    if not timm.is_model(architecture):
+        raise unknown("backbone", architecture, timm.list_models())
+    if image_size < 8:
+        raise InputError(f"image_size must be at least 8 pixels, but got {image_size}")
+    half = (0.5, 0.5, 0.5)
+    return _described(
+        Backbone(architecture, architecture, options, image_size, half, half, None, "random")
+    )
+
+
+def _measured(backbone: Backbone) -> Backbone:
+    """The backbone with its stages counted, its weights loaded once to see that they fit."""
+    return _described(backbone, pretrained=True)
+
+
+def _described(backbone: Backbone, pretrained: bool = False) -> Backbone:
+    network = backbone.create(2, pretrained=pretrained)
+    return replace(
+        backbone,
+        num_stages=network.num_stages,
+        num_features=int(network.model.num_features),  # type: ignore[arg-type]
+        n_parameters=sum(p.numel() for p in network.backbone_parameters()),
+    )

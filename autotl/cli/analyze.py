@@ -1,0 +1,43 @@
+"""``autotl analyze``: what the data set looks like and what the rules of thumb say."""
+
+from __future__ import annotations
+
+from autotl.cli import options
+from autotl.cli.display import watching
+from autotl.cli.terminal import errors_to_exits, own_warnings, result_console, show, write_json
+
+
+@errors_to_exits
+def analyze(
+    data: options.Data,
+    image: options.Image = None,
+    label: options.Label = None,
+    group: options.Group = None,
+    backbones: options.Backbones = None,
+    device: options.Device = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure a data set and say what the rules of thumb recommend, without training."""
+    from autotl.cli.fit import require
+    from autotl.cli.settings import from_options
+
+    columns = {"image": image, "label": label, "group": group}
+    config = from_options({**columns, "backbones": backbones, "device": device})
+    require(data)
+    with watching(quiet) as progress, own_warnings(progress.note, debug):
+        progress.phase("start")
+        import autotl
+
+        analysis = autotl.analyze(
+            data,
+            **columns,
+            backbones=config.backbones,
+            device=config.device,
+            progress=progress,
+        )
+    console = result_console(as_json)
+    show(console, str(analysis).rstrip())
+    if as_json:
+        write_json(analysis.as_json())

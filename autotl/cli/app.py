@@ -1,0 +1,54 @@
+"""The commands of ``autotl``, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from autotl.cli.analyze import analyze
+from autotl.cli.demo import demo
+from autotl.cli.fit import fit
+from autotl.cli.predict import predict
+from autotl.cli.study import study
+from autotl.cli.ui import ui
+
+app = typer.Typer(
+    name="autotl",
+    help="How should a pretrained network be used on these images? Measured, tried, explained.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"autotl {version('autotl')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("fit")(fit)
+app.command("analyze")(analyze)
+app.command("predict")(predict)
+app.add_typer(study, name="study")
+app.command("ui")(ui)
+app.command("demo")(demo)
+
+
+def main() -> None:
+    """The entry point of the ``autotl`` command."""
+    app(prog_name="autotl")

@@ -1,0 +1,71 @@
+"""``autotl demo``: the main job on images that come with autotl."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotl.cli import options
+from autotl.cli.fit import run_fit
+from autotl.cli.terminal import errors_to_exits
+from autotl.errors import unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEMO_BUDGET_S = 150.0
+BUILT_IN = ("digits", "wallpaper_groups")
+
+
+class DemoData(StrEnum):
+    """What ``autotl demo`` can run on."""
+
+    DIGITS = "digits"
+    WALLPAPER = "wallpaper"
+
+
+def built_in(name: str) -> Any:
+    """Images that come with autotl.
+
+    Args:
+        name: one of :data:`BUILT_IN`.
+
+    Returns:
+        ``X (n_samples, height, width[, 3]) uint8`` and ``y (n_samples,)``, the classes' names.
+
+    Raises:
+        InputError: for another name.
+    """
+    from autotl import datasets
+
+    makers: dict[str, Callable[[], Any]] = {
+        "digits": lambda: datasets.digits(full_range=True),
+        "wallpaper_groups": datasets.wallpaper_groups,
+    }
+    if name not in makers:
+        raise unknown("built-in data set", name, BUILT_IN)
+    return makers[name]()
+
+
+@errors_to_exits
+def demo(
+    data: Annotated[
+        DemoData,
+        typer.Option("--data", help="Scanned digits, or drawings of the 17 wallpaper groups."),
+    ] = DemoData.DIGITS,
+    budget: Annotated[
+        float, typer.Option("--budget", metavar="SECONDS", help="Time for everything.")
+    ] = DEMO_BUDGET_S,
+    output: options.Output = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Run a fit on built-in images."""
+    from autotl.cli.settings import from_options
+
+    config = from_options({"time_budget_s": budget, "output_dir": output})
+    name = "digits" if data is DemoData.DIGITS else "wallpaper_groups"
+    run_fit(built_in(name), config, test=None, as_json=as_json, quiet=quiet, debug=debug)

@@ -1,0 +1,110 @@
+"""The options that commands share: one place for each one's name and help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_OUTPUT = Path("autotl-runs")
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A folder with a sub-folder per class, or a .csv, .tsv or .parquet file with a "
+        "column of image paths and one of labels.",
+        show_default=False,
+    ),
+]
+Image = Annotated[
+    str | None,
+    typer.Option("--image", metavar="COL", help="Column of image paths; found if not given."),
+]
+Label = Annotated[
+    str | None,
+    typer.Option("--label", metavar="COL", help="Column of labels; found if not given."),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="COL",
+        help="Column whose equal values stay on one side of every split; 'parent' for folders.",
+    ),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget", metavar="SECONDS", help="Time for everything, the report included. 600 s."
+    ),
+]
+Trials = Annotated[
+    int | None,
+    typer.Option("--trials", metavar="N", help="At most so many trials; else what time allows."),
+]
+Strategies = Annotated[
+    str | None,
+    typer.Option(
+        "--strategies",
+        metavar="A,B",
+        help="Of bottleneck, finetune and scratch, those to try; all if not given.",
+    ),
+]
+Backbones = Annotated[
+    str | None,
+    typer.Option(
+        "--backbones",
+        metavar="X,Y@FILE",
+        help="'embedded', timm names, or name@weights-file; if not given, the embedded one and "
+        "the hub's where it can be reached.",
+    ),
+]
+MetricName = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="M",
+        help="accuracy, balanced_accuracy, macro_f1, log_loss or auroc; chosen by the classes' "
+        "balance if not given.",
+    ),
+]
+Prefer = Annotated[
+    str | None,
+    typer.Option(
+        "--prefer",
+        metavar="P",
+        help="accuracy, balanced or cheap: which to take of those within the noise. balanced.",
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of everything random. 0.")]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="D", help="cpu, cuda or cuda:1; the first GPU if any."),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Processes that run trials. 1.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="DIR", help="Where everything is written. autotl-runs."),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        help="An MLflow server; else MLFLOW_TRACKING_URI, or a store in the output folder.",
+    ),
+]
+StudyName = Annotated[
+    str | None,
+    typer.Option("--study-name", metavar="NAME", help="Of this fit; made from the time."),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="End the output with one line holding one JSON object."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live display.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]

@@ -1,0 +1,129 @@
+"""The settings of a fit, frozen and strict; and the names that they may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from autotl.errors import InputError, unknown
+from autotl.metrics import METRICS
+
+STRATEGY_NAMES = ("bottleneck", "finetune", "scratch")
+DEFAULT_BUDGET_S = 600.0
+DEFAULT_OUTPUT = Path("autotl-runs")
+
+
+class Settings(BaseModel):
+    """Base of what users write down: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FitConfig(Settings):
+    """Every setting of :func:`autotl.fit` but the data set itself.
+
+    Attributes:
+        image: column of image paths, for tables.
+        label: column of labels, for tables.
+        group: column of groups, for tables.
+        time_budget_s: seconds for everything, from reading to the report.
+        n_trials: at most so many trials; None: as many as the time allows.
+        strategies: names, or ``auto`` for all.
+        backbones: names, or ``auto`` for the embedded one and the hub's where reachable.
+        metric: name, or ``auto``.
+        prefer: what to prefer among strategies within the noise of the best.
+        seed: of everything random.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+        workers: processes that run trials.
+        output_dir: where everything is written.
+        tracking_uri: MLflow's; None: a store under ``output_dir``, or MLFLOW_TRACKING_URI.
+        study_name: of the Optuna study and the MLflow run; None: made from the time.
+    """
+
+    image: str | None = None
+    label: str | None = None
+    group: str | None = None
+    time_budget_s: float | None = Field(default=DEFAULT_BUDGET_S, gt=0, allow_inf_nan=False)
+    n_trials: int | None = Field(default=None, ge=1)
+    strategies: tuple[str, ...] | Literal["auto"] = "auto"
+    backbones: tuple[str, ...] | Literal["auto"] = "auto"
+    metric: str = "auto"
+    prefer: Literal["accuracy", "balanced", "cheap"] = "balanced"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    device: str = "auto"
+    workers: int = Field(default=1, ge=1, le=256)
+    output_dir: Path = DEFAULT_OUTPUT
+    tracking_uri: str | None = None
+    study_name: str | None = None
+
+    @field_validator("strategies", "backbones", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """``"a,b"`` and a list mean the same; ``auto`` stays."""
+        if isinstance(value, str) and value != "auto":
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("must name at least one, or be 'auto'")
+            return tuple(dict.fromkeys(value))
+        return value
+
+    @field_validator("strategies")
+    @classmethod
+    def _known_strategies(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        for name in () if isinstance(value, str) else value:
+            if name not in STRATEGY_NAMES:
+                raise unknown("strategy", name, STRATEGY_NAMES)
+        return value
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        if value not in {*METRICS, "auto"}:
+            raise unknown("metric", value, [*METRICS, "auto"])
+        return value
+
+    @property
+    def strategy_names(self) -> tuple[str, ...]:
+        """The strategies to try."""
+        return STRATEGY_NAMES if isinstance(self.strategies, str) else self.strategies
+
+
+class StudyFile(FitConfig):
+    """A study for ``autotl study run``: a whole fit described in a file.
+
+    Attributes:
+        data: a folder or table, relative to the file; or ``digits`` or ``wallpaper_groups``.
+        test: a second one, for the locked test set.
+        description: for people.
+    """
+
+    data: str
+    test: str | None = None
+    description: str = ""
+
+
+def make_config(values: Mapping[str, Any], kind: type[FitConfig] = FitConfig) -> Any:
+    """A validated config from plain values.
+
+    Raises:
+        InputError: naming every wrong value; for an unknown key, the nearest known one.
+    """
+    problems = [
+        str(unknown("setting", key, kind.model_fields))
+        for key in values
+        if key not in kind.model_fields
+    ]
+    try:
+        config = kind.model_validate({k: v for k, v in values.items() if k in kind.model_fields})
+    except ValidationError as error:
+        for detail in error.errors():
+            place = ".".join(str(part) for part in detail["loc"][:1])
+            message = detail["msg"].removeprefix("Value error, ")
+            problems.append(f"{place}: {message}, but got {values.get(place)!r}")
+    if problems:
+        raise InputError.of(problems)
+    return config

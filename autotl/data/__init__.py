@@ -1,0 +1,26 @@
+"""Data: labelled pictures read from any source, checked, fingerprinted and split without leaks."""
+
+from autotl.data.duplicates import conflicting_labels, duplicate_groups
+from autotl.data.memory import as_picture
+from autotl.data.pictures import as_seen, decode, from_array, to_pixels
+from autotl.data.sources import read_dataset
+from autotl.data.splits import Fold, Split, make_split
+from autotl.data.table import ImageSource, ImageTable, Part, Quarantined
+
+__all__ = [
+    "Fold",
+    "ImageSource",
+    "ImageTable",
+    "Part",
+    "Quarantined",
+    "Split",
+    "as_picture",
+    "as_seen",
+    "conflicting_labels",
+    "decode",
+    "duplicate_groups",
+    "from_array",
+    "make_split",
+    "read_dataset",
+    "to_pixels",
+]

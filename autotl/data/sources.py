@@ -1,0 +1,143 @@
+"""``read_dataset``: the one entrance for data, whatever its kind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from autotl.data.folders import read_folder
+from autotl.data.hub import read_hub
+from autotl.data.memory import read_arrays, read_items
+from autotl.data.records import JoinedSource, Records, build_table, join_test
+from autotl.data.table import ImageTable
+from autotl.data.tables import read_frame, read_table_file
+from autotl.errors import InputError
+
+KINDS = (
+    "an image folder; a .csv, .tsv or .parquet file; a pandas DataFrame; a pair (X, y) of arrays; "
+    "a torch Dataset; a Hugging Face Dataset or DatasetDict"
+)
+
+
+def read_dataset(
+    dataset: Any,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    group: Any = None,
+    test: Any = None,
+    trust_paths: bool = False,
+) -> ImageTable:
+    """Read labelled pictures of any kind.
+
+    Args:
+        dataset: an image folder (class per sub-folder, with or without train, val and test
+            folders); a CSV, TSV or Parquet file or a DataFrame with path and label columns, and
+            perhaps one called ``split``; a pair ``(X (n, h, w[, c]) uint8, y (n,))``; a torch
+            map-style ``Dataset`` of (PIL image or tensor, label); a Hugging Face ``Dataset`` or
+            ``DatasetDict``.
+        image: the column of pictures, for tables and Hugging Face; None finds it.
+        label: the column of labels, likewise.
+        group: what keeps samples together on one side of a split: a column's name; for a folder
+            ``"parent"``; for arrays an ``(n,)`` sequence.
+        test: a test set of any of these kinds, with the same classes; all of it is the test part.
+        trust_paths: whether paths in a table file may lead out of its folder.
+
+    Returns:
+        The table; pictures are read on demand, and those that turn out not to be readable are for
+        the caller to leave out (:meth:`ImageTable.without`).
+
+    Raises:
+        InputError: what is wrong, the value received, and what to do; several at once.
+    """
+    columns = {"image": image, "label": label, "group": group}
+    records = _read(dataset, columns, trust_paths)
+    if test is not None:
+        records = join_test(records, _read_test(test, columns, trust_paths))
+    return build_table(records)
+
+
+def _read(dataset: Any, columns: dict[str, Any], trust_paths: bool) -> Records:
+    if isinstance(dataset, (str, Path)):
+        return _read_path(Path(dataset).expanduser(), columns, trust_paths)
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(dataset, pandas.DataFrame):
+        return read_frame(dataset, **columns)
+    if _is_hub(dataset):
+        return reduce(_append, read_hub(dataset, **columns))
+    _refuse(columns, ("image", "label"), "only a table has columns")
+    if _is_pair(dataset):
+        images, labels = dataset
+        return read_arrays(images, labels, columns["group"])
+    _refuse(columns, ("group",), "give a table with a column for it instead")
+    map_style = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    if map_style and not isinstance(dataset, (Mapping, tuple, bytes)):
+        return read_items(dataset)
+    hint = "; give its .dataset" if hasattr(dataset, "dataset") else ""
+    raise InputError(f"a data set may be {KINDS}; got {_described(dataset)}{hint}")
+
+
+def _read_path(path: Path, columns: dict[str, Any], trust_paths: bool) -> Records:
+    if path.is_dir():
+        remedy = f"{path} is a folder, whose sub-folders are the classes; give a CSV file instead"
+        _refuse(columns, ("image", "label"), remedy)
+        return read_folder(path, columns["group"])
+    if path.is_file():
+        return read_table_file(path, **columns, trust_paths=trust_paths)
+    raise InputError(f"no such file or folder: {path} (looked for {path.absolute()})")
+
+
+def _read_test(test: Any, columns: dict[str, Any], trust_paths: bool) -> Records:
+    """Read a test set; options that its kind doesn't know belong to the other data set."""
+    is_folder = isinstance(test, (str, Path)) and Path(test).expanduser().is_dir()
+    is_table = isinstance(test, (str, Path)) or hasattr(test, "columns") or _is_hub(test)
+    group = columns["group"]
+    if is_folder or not is_table:
+        usable = {"image": None, "label": None, "group": None}
+        if is_folder and group == "parent":
+            usable["group"] = group
+        return _read(test, usable, trust_paths)
+    return _read(test, {**columns, "group": group if isinstance(group, str) else None}, trust_paths)
+
+
+def _described(value: Any) -> str:
+    size = f" of {len(value)}" if isinstance(value, (tuple, Mapping)) else ""
+    return f"a {type(value).__name__}{size}"
+
+
+def _refuse(columns: dict[str, Any], options: tuple[str, ...], remedy: str) -> None:
+    given = [f"{name}={columns[name]!r}" for name in options if columns[name] is not None]
+    if given:
+        raise InputError(f"{', '.join(given)} can't be used with this kind of data: {remedy}")
+
+
+def _is_pair(dataset: Any) -> bool:
+    """Whether it is (X, y): two of anything in a tuple, or a list that starts with an array."""
+    return (isinstance(dataset, tuple) and len(dataset) == 2) or (
+        isinstance(dataset, list) and len(dataset) == 2 and hasattr(dataset[0], "dtype")
+    )
+
+
+def _is_hub(dataset: Any) -> bool:
+    datasets = sys.modules.get("datasets")
+    kinds = () if datasets is None else (datasets.Dataset, datasets.DatasetDict)
+    return isinstance(dataset, kinds)
+
+
+def _append(first: Records, second: Records) -> Records:
+    """Two parts of one data set, one after the other."""
+    offset = len(first.source)
+    return replace(
+        first,
+        source=JoinedSource(first.source, second.source),
+        rows=[*first.rows, *(offset + row for row in second.rows)],
+        labels=[*first.labels, *second.labels],
+        digests=[*first.digests, *second.digests],
+        groups=None if first.groups is None else [*first.groups, *(second.groups or [])],
+        parts=None if first.parts is None else [*first.parts, *(second.parts or [])],
+        quarantine=first.quarantine + second.quarantine,
+    )

@@ -1,0 +1,242 @@
+"""Reader of tables: a CSV, TSV or Parquet file, or a DataFrame, with path and label columns."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from itertools import compress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autotl.data.files import FileSource, file_digests
+from autotl.data.records import (
+    PART_NAMES,
+    Records,
+    label_name,
+    list_some,
+    too_many_left_out,
+)
+from autotl.data.table import Part, Quarantined
+from autotl.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "image_path")
+LABEL_COLUMNS = ("label", "class", "target", "category", "y")
+SPLIT_COLUMN = "split"
+TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet")
+
+
+def read_table_file(
+    path: Path,
+    image: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    trust_paths: bool = False,
+) -> Records:
+    """Read a CSV, TSV or Parquet file; picture paths are relative to its folder.
+
+    Args:
+        path: the file. In a CSV an empty cell and ``nan`` are missing; other text, such as ``NA``,
+            is taken as it stands.
+        image: the column of paths; None finds it by the usual names.
+        label: the column of labels; None finds it by the usual names.
+        group: the column of groups, or None; an empty cell is a group of its own.
+        trust_paths: whether paths may lead out of the file's folder.
+
+    Raises:
+        InputError: all that is wrong with it, together.
+    """
+    frame, origin = _load(path), f"table {path}"
+    first_row = 0 if path.suffix.lower() == ".parquet" else 2  # line 1 of a text is its header
+    folder = path.absolute().parent
+    return _read(frame, folder, origin, (image, label, group), first_row, trust_paths)
+
+
+def read_frame(
+    frame: pd.DataFrame,
+    image: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+) -> Records:
+    """Read a DataFrame; relative picture paths are relative to the current folder.
+
+    Args:
+        frame: one row per picture.
+        image: the column of paths; None finds it by the usual names.
+        label: the column of labels; None finds it by the usual names.
+        group: the column of groups, or None.
+
+    Raises:
+        InputError: all that is wrong with it, together.
+    """
+    return _read(frame, Path.cwd(), "the DataFrame", (image, label, group), 0, True)
+
+
+def _load(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    kind = path.suffix.lower()
+    if kind not in TABLE_EXTENSIONS:
+        raise unknown("kind of data file", path.name, TABLE_EXTENSIONS)
+    if path.stat().st_size == 0:
+        raise InputError(f"table {path} is empty (0 bytes)")
+    try:
+        if kind == ".parquet":
+            return pd.read_parquet(path)
+        frame = pd.read_csv(
+            path,
+            sep="\t" if kind == ".tsv" else _separator(path),
+            dtype=str,
+            keep_default_na=False,
+            na_values=["", "nan", "NaN"],
+            encoding="utf-8-sig",
+        )
+    except UnicodeDecodeError as error:
+        raise InputError(f"table {path} isn't UTF-8 text ({error}); save it as UTF-8") from error
+    except (ValueError, OSError, KeyError) as error:  # ParserError, EmptyDataError, ArrowInvalid
+        raise InputError(f"table {path} can't be read as {kind[1:].upper()}: {error}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"rows of table {path} have more fields than its header has names")
+    return frame
+
+
+def _separator(path: Path) -> str:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline()
+    return max(",;\t", key=header.count)
+
+
+def _read(
+    frame: pd.DataFrame,
+    root: Path,
+    origin: str,
+    columns: tuple[str | None, str | None, str | None],
+    first_row: int,
+    trust_paths: bool,
+) -> Records:
+    """Check the columns, then the cells, then the files; rows are numbered from ``first_row``."""
+    image, label, group = _columns(frame, origin, *columns)
+    if not len(frame):
+        raise InputError(f"{origin} has no rows; its columns are {_listed(frame)}")
+    cells = frame[image].tolist()
+    if any(isinstance(cell, (bytes, dict)) for cell in cells):
+        raise InputError(
+            f"column {image!r} of {origin} holds the pictures themselves, not paths; read it with "
+            "datasets.load_dataset and give that to autotl"
+        )
+    paths = [None if label_name(cell) is None else str(cell) for cell in cells]
+    names = ["" if path is None else _below(root, path) for path in paths]
+    labels = _names(frame[label].tolist())
+    problems = _gaps(paths, f"path in column {image!r} of {origin}", first_row)
+    problems += _gaps(labels, f"label in column {label!r} of {origin}", first_row)
+    leaving = [] if trust_paths else [i for i, name in enumerate(names) if _leaves(name)]
+    if leaving:
+        problems.append(
+            f"paths that lead out of the folder {root} of {origin}: "
+            f"{list_some([f'row {i + first_row} ({paths[i]})' for i in leaving])}; move the "
+            "pictures there, or give trust_paths=True if you trust the file"
+        )
+    if problems:
+        raise InputError.of(problems)
+    here = [os.path.isfile(os.path.join(root, name)) for name in names]
+    missing = [name for name, is_here in zip(names, here, strict=True) if not is_here]
+    if too_many_left_out(len(missing), len(names)):
+        raise InputError(
+            f"{len(missing)} of {len(names)} pictures of {origin} aren't there: "
+            f"{list_some(missing)}; paths are relative to {root}"
+        )
+    kept = tuple(compress(names, here))
+    groups = None if group is None else _names(frame[group].tolist())
+    parts = _parts(frame)
+    return Records(
+        source=FileSource(str(root), kept),
+        rows=range(len(kept)),
+        labels=[name or "" for name in compress(labels, here)],
+        digests=file_digests(str(root), kept),
+        groups=None if groups is None else list(compress(groups, here)),
+        parts=None if parts is None else list(compress(parts, here)),
+        quarantine=tuple(Quarantined(name, "no such file") for name in missing),
+        origin=origin,
+    )
+
+
+def _gaps(values: Sequence[str | None], what: str, first_row: int) -> list[str]:
+    empty = [i + first_row for i, value in enumerate(values) if value is None]
+    if not empty:
+        return []
+    return [
+        f"no {what} in {len(empty)} of {len(values)} rows: row {list_some(empty)}; fill them in "
+        "or drop those rows"
+    ]
+
+
+def _columns(
+    frame: pd.DataFrame, origin: str, image: str | None, label: str | None, group: str | None
+) -> tuple[str, str, str | None]:
+    problems: list[str] = []
+    found: list[str] = []
+    for option, given, usual in (("image", image, IMAGE_COLUMNS), ("label", label, LABEL_COLUMNS)):
+        if given is not None:
+            found.append(given)
+            continue
+        matches = [name for name in frame.columns if str(name).lower() in usual]
+        found.append(matches[0] if matches else "")
+        if len(matches) != 1:
+            problems.append(
+                f"{origin} has {'several columns' if matches else 'no column'} that may hold the "
+                f"{option}{f' ({_quoted(matches)})' if matches else ''}; give {option}= one of its "
+                f"columns: {_listed(frame)}"
+            )
+    for option, given in (("image", image), ("label", label), ("group", group)):
+        n_found = sum(name == given for name in frame.columns)
+        if given is not None and n_found != 1:
+            problems.append(
+                f"{origin} has {n_found or 'no'} column{'s' if n_found else ''} {given!r} for "
+                f"{option}=; its columns: {_listed(frame)}"
+            )
+    if problems:
+        raise InputError.of(problems)
+    return found[0], found[1], group
+
+
+def _below(root: Path, path: str) -> str:
+    """The path relative to ``root`` where it lies below it, otherwise as it is; normalised."""
+    path = os.path.normpath(path)
+    if os.path.isabs(path):
+        relative = os.path.relpath(path, root)
+        path = path if _leaves(relative) else relative
+    return Path(path).as_posix()
+
+
+def _leaves(name: str) -> bool:
+    return os.path.isabs(name) or name == ".." or name.startswith("../")
+
+
+def _names(values: Sequence[object]) -> list[str | None]:
+    """Class or group names of a column; ``1.0``, ``2.0`` ... are the whole numbers they stand for.
+
+    (A column of integers with gaps is written so by pandas.)
+    """
+    names = [label_name(value) for value in values]
+    if all(name is None or re.fullmatch(r"-?\d+\.0", name) for name in names):
+        return [None if name is None else name[:-2] for name in names]
+    return names
+
+
+def _parts(frame: pd.DataFrame) -> list[Part] | None:
+    """The parts named by a column called ``split``; any other value is unassigned."""
+    if SPLIT_COLUMN not in frame.columns:
+        return None
+    named = [(label_name(value) or "").strip().lower() for value in frame[SPLIT_COLUMN].tolist()]
+    return [PART_NAMES.get(name, Part.UNASSIGNED) for name in named]
+
+
+def _listed(frame: pd.DataFrame) -> str:
+    return _quoted(list(frame.columns)) or "none"
+
+
+def _quoted(names: Sequence[object]) -> str:
+    return ", ".join(map(repr, names))

@@ -1,0 +1,303 @@
+"""The steps of a fit after the data is prepared; :func:`autotl.api.fit` puts them in order."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotl.config import FitConfig
+from autotl.errors import InputError
+from autotl.metrics import all_metrics, confidence_interval
+from autotl.preparation import Prepared
+from autotl.progress import Progress
+from autotl.recommend.decision import Decision, TestScore
+from autotl.recommend.explain import explain, leaderboard
+from autotl.recommend.model import Recommendation
+from autotl.recommend.report import ReportContents, SamplePicture, write_report
+from autotl.runtime import Deadline, environment
+from autotl.search.budget import CLOSING_S
+from autotl.search.executors.local import run_search
+from autotl.search.records import TrialStore
+from autotl.search.study import StudySpec, create_study
+from autotl.strategies import STRATEGIES
+from autotl.strategies.base import DivergedError, Task, TrialRecord, TrialStopped
+from autotl.strategies.fitted import FittedModel
+from autotl.tracking.mlflow import MlflowFitRun
+from autotl.workspace import Workspace
+
+_N_PICTURES = 24
+
+
+def start_run(place: Workspace, config: FitConfig, prepared: Prepared) -> MlflowFitRun:
+    """Open the fit's record, with everything that is known before the search."""
+    run = MlflowFitRun.start(place.tracking_uri, place.study_name, place.artifact_root)
+    profile = prepared.profile
+    run.log_params(
+        {
+            **config.model_dump(mode="json", exclude={"output_dir", "tracking_uri"}),
+            "resolved_metric": prepared.task.metric.name,
+            "resolved_device": str(prepared.task.device),
+            "resolved_backbones": ", ".join(profile.backbones),
+            "dataset_fingerprint": profile.fingerprint,
+            "n_folds": profile.n_folds,
+        }
+    )
+    run.set_tags({f"environment.{name}": value for name, value in environment().items()})
+    _log_json(run, place.folder / "profile.json", profile.as_json())
+    if prepared.quarantine:
+        listed = [{"picture": name, "reason": reason} for name, reason in prepared.quarantine]
+        _log_json(run, place.folder / "quarantine.json", listed)
+    return run
+
+
+def search(
+    prepared: Prepared,
+    config: FitConfig,
+    place: Workspace,
+    run: MlflowFitRun,
+    deadline: Deadline,
+    progress: Progress,
+) -> bool:
+    """Run the study; False if the user interrupted it."""
+    progress.phase("search", deadline.shown_s)
+    spec = StudySpec(
+        name=place.study_name,
+        storage=place.storage,
+        folder=place.folder,
+        strategies=config.strategy_names,
+        seed=config.seed,
+        n_trials=config.n_trials,
+        deadline=deadline,
+    )
+    create_study(spec, prepared.profile)
+    return run_search(spec, prepared.task, prepared.profile, run, progress, config.workers)
+
+
+class _RefitReporter:
+    """Stops the final fit at the deadline; a final fit has no validation to report."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def check(self) -> None:
+        if self._deadline.passed:
+            raise TrialStopped("deadline")
+
+    def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
+        self.check()
+
+
+def refit(
+    decision: Decision,
+    task: Task,
+    place: Workspace,
+    deadline: Deadline,
+    progress: Progress,
+    *,
+    interrupted: bool,
+) -> tuple[FittedModel, tuple[str, ...]]:
+    """Train the winner's config on all development samples.
+
+    Where there is no time for that, or the user interrupted the fit, the model is the one that the
+    winning trial trained on its first fold.
+
+    Returns:
+        The model, and what to tell the user about it.
+    """
+    strategy = STRATEGIES[decision.winner.strategy]
+    winner = strategy.Config.model_validate(dict(decision.winner.config))
+    kept = TrialStore(place.trials).load_model(decision.winner)
+    reason = "the fit was interrupted" if interrupted else ""
+    if not interrupted:
+        progress.phase("refit", deadline.shown_s)
+        try:
+            limit = deadline.earlier(CLOSING_S / 2) if kept is not None else Deadline(None)
+            return strategy.fit(winner, task, task.all_samples, None, _RefitReporter(limit)), ()
+        except TrialStopped:
+            reason = "the time was up"
+        except DivergedError as error:
+            reason = f"the final fit diverged ({error})"
+        except KeyboardInterrupt:
+            reason = "the fit was interrupted"
+    if kept is None:
+        raise InputError(f"no trained model is left: {reason}; give a larger time budget")
+    share = len(task.folds[0].train) / len(task.labels)
+    return kept, (
+        f"{reason}: the model is the winning trial's own, trained on {100 * share:.0f} % of the "
+        "development samples instead of all",
+    )
+
+
+def read_test(model: FittedModel, prepared: Prepared) -> TestScore | None:
+    """Open the locked test set, once; None if there is none."""
+    test, task = prepared.test, prepared.task
+    if not len(test.samples):
+        return None
+    samples = np.arange(len(test.samples))
+    pixels = test.pixels(model.backbone.image_size)
+    probabilities = model.predict_proba(pixels, samples, device=task.device)
+    return TestScore(
+        metric=task.metric.name,
+        value=task.metric.value(test.labels, probabilities),
+        interval=confidence_interval(task.metric, test.labels, probabilities, seed=task.seed),
+        labels=test.labels,
+        probabilities=probabilities,
+        metrics=all_metrics(test.labels, probabilities),
+    )
+
+
+def hand_over(
+    decision: Decision,
+    records: Sequence[TrialRecord],
+    model: FittedModel,
+    test: TestScore | None,
+    prepared: Prepared,
+    config: FitConfig,
+    place: Workspace,
+    run: MlflowFitRun,
+    seconds: float,
+) -> Recommendation:
+    """Write the report and the model, close the record, and make the recommendation."""
+    text = explain(decision, prepared.profile, test, seconds=seconds)
+    table = leaderboard(records, decision)
+    figures = _summary(decision, test, place, seconds)
+    contents = ReportContents(
+        title=place.study_name,
+        explanation=text,
+        decision=decision,
+        profile=prepared.profile,
+        records=tuple(records),
+        labels=prepared.task.labels,
+        test=test,
+        samples=_pictures(model, test, prepared),
+        environment=environment(),
+        seconds=seconds,
+        tracking_hint=f"autotl ui --output {config.output_dir}",
+    )
+    report = write_report(place.report, contents)
+    recommendation = Recommendation(
+        strategy=decision.winner.strategy,
+        config=dict(decision.winner.config),
+        class_names=prepared.profile.class_names,
+        model=model,
+        profile=prepared.profile,
+        metric=decision.metric,
+        text=text,
+        table=table,
+        figures=figures,
+        device=config.device,
+        report_path=report,
+        model_path=place.model,
+        tracking_uri=place.tracking_uri,
+        decision=decision,
+        test=test,
+    )
+    recommendation.save(place.model)
+    _close(run, recommendation, records, place)
+    return recommendation
+
+
+def _close(
+    run: MlflowFitRun,
+    recommendation: Recommendation,
+    records: Sequence[TrialRecord],
+    place: Workspace,
+) -> None:
+    decision, test = recommendation.decision, recommendation.test
+    assert decision is not None
+    run.log_metrics({f"expected_{decision.metric}": decision.expected, "score": decision.expected})
+    if test is not None:
+        run.log_metrics({f"test_{name}": value for name, value in test.metrics.items()})
+    run.log_metrics({"n_trials": float(len(records))})
+    run.set_tags(
+        {
+            "strategy": recommendation.strategy,
+            "state": "complete",
+            "recommendation": recommendation.text,
+            "mlflow.note.content": f"```\n{recommendation.text}\n```",
+        }
+    )
+    by_number = {record.number: record for record in records}
+    store = TrialStore(place.trials)
+    for rank, summary in enumerate(decision.strategies, start=1):
+        if summary.best is None:
+            continue
+        run_id = by_number[summary.best].run_id
+        run.tag_trial(run_id, {"finalist": rank, "winner": summary.best == decision.winner.number})
+        if store.model_file(summary.best).is_file():
+            run.log_file(store.model_file(summary.best), "model", run_id)
+    _log_json(run, place.decision, recommendation.summary())
+    run.log_file(place.report)
+    run.log_file(place.model, "model")
+    run.end("complete")
+
+
+def _summary(
+    decision: Decision, test: TestScore | None, place: Workspace, seconds: float
+) -> dict[str, Any]:
+    def scored(value: float, interval: tuple[float, float]) -> dict[str, float]:
+        return {"value": value, "low": interval[0], "high": interval[1]}
+
+    return {
+        "strategy": decision.winner.strategy,
+        "config": dict(decision.winner.config),
+        "metric": decision.metric,
+        "expected": scored(decision.expected, decision.interval),
+        "test": None if test is None else scored(test.value, test.interval),
+        "seconds": round(seconds, 1),
+        "strategies": {
+            s.strategy: None
+            if s.best is None
+            else {
+                **scored(s.value, s.interval),
+                "trial": s.best,
+                "seconds": round(s.seconds, 1),
+                "n_complete": s.n_complete,
+                "n_pruned": s.n_pruned,
+            }
+            for s in decision.strategies
+        },
+        "notes": list(decision.notes),
+        "study": place.study_name,
+        "report": str(place.report),
+        "model": str(place.model),
+        "tracking_uri": place.tracking_uri,
+    }
+
+
+def _pictures(
+    model: FittedModel, test: TestScore | None, prepared: Prepared
+) -> tuple[SamplePicture, ...]:
+    """Test pictures with predictions, up to half of them wrong ones."""
+    if test is None:
+        return ()
+    rng = np.random.default_rng(prepared.task.seed)
+    predicted = test.probabilities.argmax(axis=1)
+    wrong = rng.permutation(np.flatnonzero(predicted != test.labels))[: _N_PICTURES // 2]
+    right = rng.permutation(np.flatnonzero(predicted == test.labels))[: _N_PICTURES - len(wrong)]
+    samples: NDArray[np.int64] = np.concatenate([wrong, right])
+    pixels = prepared.test.pixels(model.backbone.image_size)[samples]
+    names = prepared.profile.class_names
+    return tuple(
+        SamplePicture(
+            pixels=pixels[i],
+            name=prepared.test.table.name(int(prepared.test.samples[sample])),
+            label=names[test.labels[sample]],
+            predicted=names[predicted[sample]],
+            probability=float(test.probabilities[sample].max()),
+        )
+        for i, sample in enumerate(samples)
+    )
+
+
+def _log_json(run: MlflowFitRun, file: Path, values: Any) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    os.replace(part, file)
+    run.log_file(file)

@@ -1,0 +1,231 @@
+"""From a data set to a task: read, decode, split, lock the test set away, profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotl.analysis.profile import BackboneProfile, DatasetProfile
+from autotl.analysis.similarity import measure_similarity
+from autotl.analysis.size import measure_size
+from autotl.backbones.speed import measure_speed
+from autotl.backbones.weights import hub_reachable
+from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
+from autotl.config import FitConfig
+from autotl.data import Fold, ImageTable, conflicting_labels, duplicate_groups, make_split
+from autotl.data import read_dataset as read_table
+from autotl.errors import BackboneUnavailableError, InputError
+from autotl.metrics import resolve_metric
+from autotl.progress import Progress
+from autotl.reuse.activations import FeatureStore
+from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
+from autotl.runtime import Deadline, resolve_device
+from autotl.search.budget import CLOSING_S, affordable_epochs
+from autotl.strategies.base import Task
+
+
+@dataclass(frozen=True)
+class LockedTest:
+    """The test set: opened once, after the decision.
+
+    Attributes:
+        table: all samples; for the names of pictures.
+        samples: ``(n_test,) int64``, rows of ``table``.
+        stores: decoded pictures by size.
+    """
+
+    table: ImageTable
+    samples: NDArray[np.int64]
+    stores: Mapping[int, PixelStore]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """``(n_test,) int64``."""
+        return self.table.labels[self.samples]
+
+    def pixels(self, image_size: int) -> PixelView:
+        """The test pictures at a size."""
+        return self.stores[image_size].view(self.samples)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set ready to be learnt from."""
+
+    task: Task
+    profile: DatasetProfile
+    test: LockedTest
+    quarantine: tuple[tuple[str, str], ...]
+
+
+def prepare(
+    dataset: Any,
+    test: Any,
+    group: Any,
+    config: FitConfig,
+    folder: Path,
+    deadline: Deadline,
+    progress: Progress,
+) -> Prepared:
+    """Read and decode a data set, split it and measure it.
+
+    Args:
+        dataset: of any kind that :func:`autotl.fit` takes.
+        test: a test set of its own, or None.
+        group: what keeps samples together, as for :func:`autotl.fit`.
+        config: the settings.
+        folder: where decoded pictures and features are kept.
+        deadline: of the whole fit; decides how many epochs a trial may plan.
+        progress: whoever watches.
+
+    Raises:
+        InputError: what is wrong with the data set or the settings.
+        BackboneUnavailableError: if a backbone that was asked for can't be had.
+    """
+    device = resolve_device(config.device)
+    backbones = open_backbones(config, device.type, progress)
+
+    progress.phase("read", deadline.shown_s)
+    table = read_table(
+        dataset, image=config.image, label=config.label, group=group, test=test
+    )
+
+    progress.phase("decode", deadline.shown_s)
+    table, stores = _decode(table, backbones, folder, progress)
+    first = next(iter(stores.values()))
+    groups = duplicate_groups(first.digests.tolist(), table.groups)
+    split = make_split(table.labels, groups, table.parts, seed=config.seed)
+    _tell_of_oddities(table, first, len(split.dropped), progress)
+
+    progress.phase("profile", deadline.shown_s)
+    labels = table.labels[split.development]
+    views = PixelViews(stores, split.development)
+    speeds = {name: measure_speed(backbone, device) for name, backbone in backbones.items()}
+    task = Task(
+        labels=labels,
+        n_classes=table.n_classes,
+        folds=split.folds,
+        metric=resolve_metric(config.metric, labels),
+        backbones=backbones,
+        pixels=views,
+        features=FeatureStore(folder, views, device),
+        speeds=speeds,
+        device=device,
+        seed=config.seed,
+    )
+    size = measure_size(
+        labels,
+        table.n_classes,
+        first.original_sizes[split.development],
+        first.is_grey[split.development],
+        first.digests[split.development],
+        n_test=len(split.test),
+    )
+    search_s = deadline.left_s() - CLOSING_S
+    profile = DatasetProfile(
+        size=size,
+        backbones={
+            name: BackboneProfile(
+                num_stages=backbone.num_stages,
+                n_parameters=backbone.n_parameters,
+                image_size=backbone.image_size,
+                samples_per_parameter=len(labels) / backbone.n_parameters,
+                similarity=measure_similarity(
+                    backbone, views(backbone.image_size), split.folds[0].train, device, config.seed
+                ),
+                speed=speeds[name],
+                max_epochs=affordable_epochs(search_s, _epoch_s(task, name, split.folds)),
+            )
+            for name, backbone in backbones.items()
+        },
+        n_folds=len(split.folds),
+        class_names=table.class_names,
+        fingerprint=table.fingerprint,
+        n_quarantined=len(table.quarantine),
+    )
+    return Prepared(
+        task=task,
+        profile=profile,
+        test=LockedTest(table, split.test, stores),
+        quarantine=tuple((entry.name, entry.reason) for entry in table.quarantine),
+    )
+
+
+def open_backbones(
+    config: FitConfig, device_type: str, progress: Progress
+) -> dict[str, Backbone]:
+    """The candidates by name; ``auto`` is the embedded one and the hub's, where it is reachable."""
+    if not isinstance(config.backbones, str):
+        return {name: open_backbone(name, device_type=device_type) for name in config.backbones}
+    candidates = {EMBEDDED: open_backbone(EMBEDDED, device_type=device_type)}
+    names = HUB_DEFAULTS.get(device_type, HUB_DEFAULTS["cpu"])
+    if not hub_reachable():
+        progress.note(
+            "the model hub can't be reached: going on with the embedded backbone alone "
+            "(give others with backbones=NAME@FILE)"
+        )
+        return candidates
+    for name in names:
+        try:
+            candidates[name] = open_backbone(name, device_type=device_type)
+        except BackboneUnavailableError as error:
+            progress.note(f"going on without {name}: {error}")
+    return candidates
+
+
+def _decode(
+    table: ImageTable, backbones: Mapping[str, Backbone], folder: Path, progress: Progress
+) -> tuple[ImageTable, dict[int, PixelStore]]:
+    stores: dict[int, PixelStore] = {}
+    for size in sorted({backbone.image_size for backbone in backbones.values()}):
+        readable, stores[size] = decode_table(table, size, folder, progress.step)
+        if len(readable) < len(table):
+            _refuse_lost_classes(table, readable)
+            if len(stores) > 1:  # what only this size found unreadable leaves the others too
+                return _decode(readable, backbones, folder, progress)
+            table = readable
+    return table, stores
+
+
+def _refuse_lost_classes(table: ImageTable, readable: ImageTable) -> None:
+    left = np.bincount(readable.labels, minlength=table.n_classes)
+    lost = [table.class_names[label] for label in np.flatnonzero(left < 2)]
+    if lost:
+        listed = "; ".join(f"{q.name}: {q.reason}" for q in readable.quarantine[:3])
+        raise InputError(
+            f"fewer than 2 readable pictures are left of the classes {lost} (unreadable: {listed}); "
+            "repair the pictures or leave the classes out"
+        )
+
+
+def _tell_of_oddities(
+    table: ImageTable, store: PixelStore, n_dropped: int, progress: Progress
+) -> None:
+    if table.quarantine:
+        first = table.quarantine[0]
+        progress.note(
+            f"{len(table.quarantine)} unreadable pictures are left out "
+            f"(first: {first.name}: {first.reason})"
+        )
+    if n_dropped:
+        progress.note(f"{n_dropped} training pictures are left out: they occur in the test set")
+    conflicts = conflicting_labels(store.digests.tolist(), table.labels)
+    if conflicts:
+        pair = " and ".join(table.name(sample) for sample in conflicts[0][:2])
+        progress.note(
+            f"{len(conflicts)} pictures occur under different labels (first: {pair}); "
+            "look at their labels"
+        )
+
+
+def _epoch_s(task: Task, backbone: str, folds: tuple[Fold, ...]) -> float:
+    speed = task.speeds[backbone]
+    return sum(
+        len(fold.train) * speed.train_s + len(fold.validation) * speed.forward_s for fold in folds
+    )
+

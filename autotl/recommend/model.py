@@ -1,0 +1,243 @@
+"""What the user holds in the end: the recommendation, the model that predicts, the way to save it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from autotl.analysis.profile import DatasetProfile
+from autotl.data import as_picture, decode, read_dataset, to_pixels
+from autotl.errors import InputError
+from autotl.metrics import METRICS
+from autotl.recommend.decision import Decision, TestScore
+from autotl.reuse.pixels import PixelView
+from autotl.runtime import resolve_device
+from autotl.strategies.fitted import FittedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+_MODEL, _DESCRIPTION, _LEADERBOARD = "model.safetensors", "model.json", "leaderboard.csv"
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """How to use a pretrained network on a data set, why, and the model trained that way.
+
+    Attributes:
+        strategy: the recommended strategy: ``bottleneck``, ``finetune`` or ``scratch``.
+        config: its settings.
+        class_names: the classes, in the order of :meth:`predict_proba`'s columns.
+        model: the trained network.
+        profile: of the data set.
+        metric: name of the metric that decided.
+        text: the explanation.
+        table: the leaderboard.
+        figures: the summary as plain values for JSON.
+        device: where :meth:`predict` runs.
+        report_path: the HTML report; None if there is none any more.
+        model_path: where the fit saved the model; None if it didn't.
+        tracking_uri: of the MLflow store that has the records.
+        decision: the verdict with all its figures; None after :func:`autotl.load`.
+        test: what the locked test set said; None after :func:`autotl.load`.
+    """
+
+    strategy: str
+    config: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    model: FittedModel
+    profile: DatasetProfile
+    metric: str
+    text: str
+    table: pd.DataFrame
+    figures: Mapping[str, Any]
+    device: str = "auto"
+    report_path: Path | None = None
+    model_path: Path | None = None
+    tracking_uri: str = ""
+    decision: Decision | None = field(default=None, repr=False)
+    test: TestScore | None = field(default=None, repr=False)
+
+    def explain(self) -> str:
+        """The recommendation in a few plain sentences."""
+        return self.text
+
+    def leaderboard(self) -> pd.DataFrame:
+        """One row per trial, best first."""
+        return self.table.copy()
+
+    def summary(self) -> dict[str, Any]:
+        """The recommendation as plain values for JSON."""
+        return dict(self.figures)
+
+    def predict(self, images: Any) -> NDArray[np.str_]:
+        """The most probable class of each picture.
+
+        Args:
+            images: a path, a PIL image, an ``(h, w)`` or ``(h, w, c)`` uint8 array, or a sequence
+                of these; or an array ``(n, h, w)`` or ``(n, h, w, c)``.
+
+        Returns:
+            ``(n,)`` class names.
+
+        Raises:
+            UnreadableImageError: if a picture can't be read.
+        """
+        names = np.array(self.class_names)
+        chosen: NDArray[np.str_] = names[self.predict_proba(images).argmax(axis=1)]
+        return chosen
+
+    def predict_proba(self, images: Any) -> NDArray[np.float32]:
+        """Class probabilities ``(n, n_classes) float32``; see :meth:`predict`."""
+        size = self.model.backbone.image_size
+        device = resolve_device(self.device)
+        found: list[NDArray[np.float32]] = []
+        batch: list[NDArray[np.uint8]] = []
+
+        def flush() -> None:
+            view = PixelView(np.stack(batch), np.arange(len(batch)))
+            found.append(self.model.predict_proba(view, view.rows, device=device))
+            batch.clear()
+
+        for image in _each(images):
+            batch.append(_pixels(image, size))
+            if len(batch) == _BATCH:
+                flush()
+        if batch:
+            flush()
+        if not found:
+            return np.empty((0, len(self.class_names)), dtype=np.float32)
+        return np.concatenate(found)
+
+    def score(self, dataset: Any, **columns: str | None) -> float:
+        """The value of :attr:`metric` on another labelled data set.
+
+        Args:
+            dataset: of any kind that :func:`autotl.fit` takes; its classes must be among the
+                model's.
+            **columns: ``image`` and ``label``, for tables.
+
+        Raises:
+            InputError: for a class that the model doesn't know, or pictures that can't be read.
+        """
+        table = read_dataset(dataset, **columns)
+        strange = sorted(set(table.class_names) - set(self.class_names))
+        if strange:
+            raise InputError(
+                f"the model doesn't know the classes {strange}; it knows {list(self.class_names)}"
+            )
+        index = np.array([self.class_names.index(name) for name in table.class_names])
+        probabilities = self.predict_proba(table.read(i) for i in range(len(table)))
+        return METRICS[self.metric].value(index[table.labels], probabilities)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model: ``model.safetensors``, ``model.json`` and ``leaderboard.csv``.
+
+        No pickle: reading it back runs nobody's code.
+
+        Args:
+            folder: made if it doesn't exist; files of an earlier model there are replaced.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            description = {
+                "format": FORMAT,
+                "strategy": self.strategy,
+                "config": dict(self.config),
+                "class_names": list(self.class_names),
+                "metric": self.metric,
+                "text": self.text,
+                "figures": dict(self.figures),
+                "profile": self.profile.as_json(),
+                "model": self.model.as_json(),
+                "report_path": None if self.report_path is None else str(self.report_path),
+                "tracking_uri": self.tracking_uri,
+            }
+            part = folder / f"{_MODEL}.part"
+            save_file(self.model.tensors(), part)
+            os.replace(part, folder / _MODEL)
+            self.table.to_csv(folder / _LEADERBOARD, index=False)
+            part = folder / f"{_DESCRIPTION}.part"
+            part.write_text(json.dumps(description, indent=1), encoding="utf-8")
+            os.replace(part, folder / _DESCRIPTION)
+        except OSError as error:
+            raise InputError(f"the model can't be saved in {str(folder)!r}: {error}") from error
+        return folder
+
+
+def load(folder: str | Path, device: str = "auto") -> Recommendation:
+    """A recommendation that was saved; it predicts as before.
+
+    Args:
+        folder: what :meth:`Recommendation.save` wrote, or a fit's folder with a ``model`` in it.
+        device: where to predict.
+
+    Raises:
+        InputError: if there is no such model, or it is damaged or of a newer format.
+    """
+    import pandas as pd
+
+    folder = Path(folder)
+    if not (folder / _DESCRIPTION).is_file() and (folder / "model" / _DESCRIPTION).is_file():
+        folder = folder / "model"
+    if not (folder / _DESCRIPTION).is_file():
+        raise InputError(
+            f"{str(folder)!r} holds no saved model ({_DESCRIPTION} is missing); "
+            "give the folder that Recommendation.save or autotl fit wrote"
+        )
+    try:
+        values = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise InputError(
+                f"{str(folder)!r} has model format {values['format']!r}, this autotl reads "
+                f"{FORMAT}; use the autotl that wrote it, or a newer one"
+            )
+        tensors = load_file(folder / _MODEL)
+        report = values["report_path"]
+        return Recommendation(
+            strategy=values["strategy"],
+            config=values["config"],
+            class_names=tuple(values["class_names"]),
+            model=FittedModel.build(values["model"], tensors),
+            profile=TypeAdapter(DatasetProfile).validate_python(values["profile"]),
+            metric=values["metric"],
+            text=values["text"],
+            table=pd.read_csv(folder / _LEADERBOARD),
+            figures=values["figures"],
+            device=device,
+            report_path=Path(report) if report and Path(report).is_file() else None,
+            model_path=folder,
+            tracking_uri=values["tracking_uri"],
+        )
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the model in {str(folder)!r} is damaged: {error}") from error
+
+
+def _each(images: Any) -> Iterable[Any]:
+    if isinstance(images, np.ndarray):
+        one = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
+        return [images] if one else images
+    if isinstance(images, str | Path) or hasattr(images, "convert"):
+        return [images]
+    return images  # type: ignore[no-any-return]
+
+
+def _pixels(image: Any, size: int) -> NDArray[np.uint8]:
+    if isinstance(image, str | Path):
+        return to_pixels(decode(image, min_size=size), size)
+    return to_pixels(as_picture(image), size)

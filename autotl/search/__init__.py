@@ -1,0 +1,1 @@
+"""The Optuna study: which trial next, when to stop one, and where workers run."""

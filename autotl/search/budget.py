@@ -1,0 +1,63 @@
+"""Who gets how much of the time: the search, one trial, and what must still come after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autotl.runtime import Deadline
+from autotl.strategies.base import TrialRecord
+
+CLOSING_S = 6.0
+"""For the decision, the test, the report and the records."""
+TRIAL_SHARE = 1.0 / 6.0
+"""The most of the search's time that one trial may plan to take."""
+UNLIMITED_EPOCHS = 30
+MAX_EPOCHS = 60
+
+
+def affordable_epochs(search_s: float, epoch_s: float) -> int:
+    """The most epochs that a trial of the search may plan, at least 1.
+
+    Args:
+        search_s: seconds of the whole search, infinite without a time budget.
+        epoch_s: predicted seconds of one epoch on all folds.
+    """
+    if search_s == float("inf"):
+        return UNLIMITED_EPOCHS
+    return int(min(MAX_EPOCHS, max(1.0, TRIAL_SHARE * search_s / epoch_s)))
+
+
+class SearchBudget:
+    """The time of a search, with what the final fit will take kept back.
+
+    Args:
+        deadline: of the whole fit.
+        n_folds_samples: training samples of all folds together.
+        n_samples: development samples, what the final fit trains on.
+    """
+
+    def __init__(self, deadline: Deadline, n_folds_samples: int, n_samples: int) -> None:
+        self._deadline = deadline
+        self._refit_share = n_samples / max(1, n_folds_samples)
+
+    def refit_s(self, trial_s: float) -> float:
+        """Seconds of the final fit of a config whose trial takes that long."""
+        return trial_s * self._refit_share
+
+    def deadline_for(self, trial_s: float, records: Iterable[TrialRecord]) -> Deadline:
+        """When a trial must have ended, so that the final fit of it or of the best still fits in.
+
+        Args:
+            trial_s: predicted seconds of the trial.
+            records: ended trials.
+        """
+        finished = [record for record in records if record.result is not None]
+        best_s = max(
+            (r.seconds for r in finished if r.result and r.result.score == _best(finished)),
+            default=0.0,
+        )
+        return self._deadline.earlier(CLOSING_S + self.refit_s(max(trial_s, best_s)))
+
+
+def _best(finished: Iterable[TrialRecord]) -> float:
+    return max((r.result.score for r in finished if r.result is not None), default=float("nan"))

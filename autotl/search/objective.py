@@ -1,0 +1,161 @@
+"""One trial, from its parameters to its record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from autotl.analysis.profile import DatasetProfile
+from autotl.progress import Progress
+from autotl.runtime import Deadline
+from autotl.search.pruner import PROGRESS_STEPS
+from autotl.strategies.base import (
+    CurvePoint,
+    DivergedError,
+    Strategy,
+    StrategyConfig,
+    Task,
+    TrialRecord,
+    TrialResult,
+    TrialStopped,
+)
+from autotl.tracking.base import FitRun, TrialRun
+
+_OPTUNA_STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "deadline": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "interrupted": TrialState.FAIL,
+}
+
+
+class TrialReporter:
+    """Passes a running trial's scores on to Optuna, the record and the display; stops the trial.
+
+    Args:
+        trial: Optuna's.
+        run: the trial's record.
+        deadline: when the trial must end.
+        progress: whoever watches.
+    """
+
+    def __init__(
+        self, trial: optuna.Trial, run: TrialRun, deadline: Deadline, progress: Progress
+    ) -> None:
+        self._trial = trial
+        self._run = run
+        self._deadline = deadline
+        self._progress = progress
+        self._started = time.perf_counter()
+        self.curve: list[CurvePoint] = []
+
+    def check(self) -> None:
+        """Stop the trial if its time is over."""
+        if self._deadline.passed:
+            raise TrialStopped("deadline")
+
+    def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
+        """Note a point of the learning curve; stop the trial if it isn't worth going on."""
+        seconds = time.perf_counter() - self._started
+        self.curve.append(CurvePoint(progress, seconds, score))
+        self._run.log_metrics({"score": score, **metrics}, step=len(self.curve))
+        self._progress.epoch(self._trial.number, progress, score)
+        if np.isfinite(score):
+            self._trial.report(score, step=round(progress * PROGRESS_STEPS))
+        if progress < 1.0:
+            if self._trial.should_prune():
+                raise TrialStopped("pruned")
+            self.check()
+
+
+def run_trial(
+    trial: optuna.Trial,
+    strategy: Strategy,
+    config: StrategyConfig,
+    task: Task,
+    profile: DatasetProfile,
+    fit_run: FitRun,
+    deadline: Deadline,
+    progress: Progress,
+) -> TrialRecord:
+    """Run one trial and record how it ended.
+
+    Out-of-memory, a diverging loss, pruning, the deadline and the user's interrupt are outcomes,
+    in the record's ``state``; any other exception surfaces after the record is closed.
+    """
+    values: dict[str, Any] = config.model_dump()
+    trial.set_user_attr("config", values)
+    run = fit_run.start_trial(trial.number, strategy.name, values)
+    progress.trial_started(trial.number, strategy.name)
+    reporter = TrialReporter(trial, run, deadline, progress)
+    started = time.perf_counter()
+    state, result, error = "failed", None, None
+    if task.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(task.device)
+    try:
+        result = strategy.run(config, task, reporter)
+        if np.isfinite(result.score):
+            state = "complete"
+        else:
+            result, error = None, f"the {task.metric.name} of its predictions is {result.score}"
+    except TrialStopped as stopped:
+        state = stopped.reason
+    except DivergedError as diverged:
+        error = str(diverged)
+    except torch.OutOfMemoryError as exhausted:
+        error = f"out of memory: {str(exhausted).splitlines()[0][:300]}"
+    except KeyboardInterrupt:
+        state = "interrupted"
+    except BaseException as unexpected:
+        error = f"{type(unexpected).__name__}: {unexpected}"
+        raise
+    finally:
+        record = TrialRecord(
+            number=trial.number,
+            strategy=strategy.name,
+            config=values,
+            state=state,
+            seconds=time.perf_counter() - started,
+            curve=tuple(reporter.curve),
+            result=result,
+            error=error,
+            run_id=run.run_id,
+        )
+        run.end(state, _figures(record), error)
+    value = None if result is None else task.metric.value(task.labels[result.samples],
+                                                          result.probabilities)
+    progress.trial_ended(trial.number, strategy.name, state, value, record.seconds)
+    return record
+
+
+def tell(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> None:
+    """Tell Optuna how a trial ended."""
+    trial.set_user_attr("state", record.state)
+    if record.error is not None:
+        trial.set_user_attr("error", record.error)
+    study.tell(
+        trial,
+        None if record.result is None else record.result.score,
+        state=_OPTUNA_STATES[record.state],
+    )
+
+
+def _figures(record: TrialRecord) -> dict[str, float]:
+    """What the record of a trial shows as its last figures."""
+    figures = {"seconds": record.seconds}
+    result: TrialResult | None = record.result
+    if result is not None:
+        figures |= {f"validation_{name}": value for name, value in result.metrics.items()}
+        figures |= {
+            "score": result.score,
+            "peak_bytes": float(result.peak_bytes),
+            "n_trainable": float(result.n_trainable),
+        }
+    return figures

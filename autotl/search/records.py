@@ -1,0 +1,116 @@
+"""Ended trials on disk: what the decision is made from, whichever process ran them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from autotl.strategies.base import CurvePoint, TrialRecord, TrialResult
+from autotl.strategies.fitted import FittedModel
+
+
+class TrialStore:
+    """One folder with a JSON file per ended trial, its predictions, and the best models.
+
+    Only the best finished trial of each strategy keeps its model.
+
+    Args:
+        folder: created when first written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, record: TrialRecord) -> None:
+        """Write an ended trial; the JSON file comes last, so that what has one is complete."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        stem = f"{record.number:05d}"
+        values = {
+            "number": record.number,
+            "strategy": record.strategy,
+            "config": dict(record.config),
+            "state": record.state,
+            "seconds": record.seconds,
+            "curve": [[p.progress, p.seconds, p.score] for p in record.curve],
+            "error": record.error,
+            "run_id": record.run_id,
+            "result": None,
+        }
+        result = record.result
+        if result is not None:
+            values["result"] = {
+                "score": result.score,
+                "metrics": dict(result.metrics),
+                "seconds": result.seconds,
+                "peak_bytes": result.peak_bytes,
+                "n_trainable": result.n_trainable,
+            }
+            part = self._folder / f"{stem}.part.npz"
+            np.savez(part, samples=result.samples, probabilities=result.probabilities)
+            os.replace(part, self._folder / f"{stem}.npz")
+            if result.model is not None:
+                self._save_model(stem, record, result.model)
+        part = self._folder / f"{stem}.json.part"
+        part.write_text(json.dumps(values))
+        os.replace(part, self._folder / f"{stem}.json")
+
+    def _save_model(self, stem: str, record: TrialRecord, model: FittedModel) -> None:
+        assert record.result is not None
+        rivals = [
+            other
+            for other in self.load()
+            if other.strategy == record.strategy and other.result is not None
+        ]
+        if any(other.result.score >= record.result.score for other in rivals if other.result):
+            return
+        description = {"model": json.dumps(model.as_json())}
+        part = self._folder / f"{stem}.safetensors.part"
+        save_file(model.tensors(), part, metadata=description)
+        os.replace(part, self.model_file(record.number))
+        for other in rivals:
+            self.model_file(other.number).unlink(missing_ok=True)
+
+    def model_file(self, number: int) -> Path:
+        """Where a trial's model is, if it is kept."""
+        return self._folder / f"{number:05d}.safetensors"
+
+    def load(self) -> list[TrialRecord]:
+        """All ended trials in the order of their numbers, without their models."""
+        return [_read(file) for file in sorted(self._folder.glob("*.json"))]
+
+    def load_model(self, record: TrialRecord) -> FittedModel | None:
+        """The model that a trial trained on its first fold; None if it isn't kept."""
+        from safetensors import safe_open
+
+        file = self.model_file(record.number)
+        if not file.is_file():
+            return None
+        with safe_open(file, framework="pt") as opened:
+            description = json.loads(opened.metadata()["model"])
+        return FittedModel.build(description, load_file(file))
+
+
+def _read(file: Path) -> TrialRecord:
+    values = json.loads(file.read_text())
+    record = TrialRecord(
+        number=values["number"],
+        strategy=values["strategy"],
+        config=values["config"],
+        state=values["state"],
+        seconds=values["seconds"],
+        curve=tuple(CurvePoint(*point) for point in values["curve"]),
+        error=values["error"],
+        run_id=values["run_id"],
+    )
+    if values["result"] is None:
+        return record
+    with np.load(file.with_suffix(".npz")) as arrays:
+        result = TrialResult(
+            samples=arrays["samples"], probabilities=arrays["probabilities"], **values["result"]
+        )
+    return replace(record, result=result)

@@ -1,0 +1,177 @@
+"""The search: one Optuna study over all strategies, first the rules of thumb, until time is up."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from autotl.analysis.profile import DatasetProfile
+from autotl.analysis.rules import triggered
+from autotl.progress import Progress
+from autotl.runtime import Deadline
+from autotl.search.budget import SearchBudget
+from autotl.search.objective import run_trial, tell
+from autotl.search.pruner import StrategyPruner
+from autotl.search.records import TrialStore
+from autotl.search.sampler import STRATEGY, StrategySampler
+from autotl.strategies import STRATEGIES
+from autotl.strategies.base import Task, TrialRecord
+from autotl.tracking.base import FitRun
+
+_MAX_UNAFFORDABLE = 8
+"""So many proposals in a row that don't fit into the time left end the search."""
+
+_DEFAULTS: tuple[Mapping[str, Any], ...] = (
+    {STRATEGY: "bottleneck", "bottleneck.layers": "last_4", "bottleneck.head": "svm"},
+    {STRATEGY: "finetune", "finetune.freeze_depth": 0, "finetune.lr": 2e-3, "finetune.lr_ratio": 1.0},
+    {STRATEGY: "scratch", "scratch.n_removed": 0, "scratch.lr": 3e-3},
+)
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A search as plain values, so that any process can join it.
+
+    Attributes:
+        name: of the Optuna study.
+        storage: URL of Optuna's storage.
+        folder: of the fit; ended trials are written below it.
+        strategies: names.
+        seed: of sampler and trials.
+        n_trials: at most so many; None: no limit.
+        deadline: of the whole fit.
+    """
+
+    name: str
+    storage: str
+    folder: Path
+    strategies: tuple[str, ...]
+    seed: int
+    n_trials: int | None
+    deadline: Deadline
+
+
+def create_study(spec: StudySpec, profile: DatasetProfile) -> None:
+    """Make the study in its storage and enqueue the first trials: the rules of thumb that apply."""
+    study = optuna.create_study(
+        study_name=spec.name, storage=open_storage(spec.storage), direction="maximize"
+    )
+    study.set_user_attr("autotl.fingerprint", profile.fingerprint)
+    study.set_user_attr("autotl.strategies", list(spec.strategies))
+    for params in first_trials(spec.strategies, profile):
+        study.enqueue_trial(params)
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Optuna's storage; a SQLite file is made to wait for other writers."""
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    return RDBStorage(url, engine_kwargs=options)
+
+
+def first_trials(
+    strategies: tuple[str, ...], profile: DatasetProfile
+) -> list[dict[str, Any]]:
+    """What is tried first: one trial of each strategy, cheapest first, then the rules of thumb.
+
+    Every parameter that a rule leaves open is drawn.
+    """
+    rules = [dict(rule.first_trial) for rule, _ in triggered(profile)]
+    wanted: list[dict[str, Any]] = []
+    for default in _DEFAULTS:
+        of_rule = next((r for r in rules if r[STRATEGY] == default[STRATEGY]), None)
+        wanted.append(of_rule or dict(default))
+    wanted += rules
+    unique: list[dict[str, Any]] = []
+    for params in wanted:
+        params[f"{params[STRATEGY]}.backbone"] = next(iter(profile.backbones))
+        if params[STRATEGY] in strategies and params not in unique:
+            unique.append(params)
+    return unique
+
+
+def run_worker(
+    spec: StudySpec, task: Task, profile: DatasetProfile, fit_run: FitRun, progress: Progress
+) -> bool:
+    """Run trials of a study until its time or its number of trials is used up.
+
+    The first finished trial of a study is run even if the time is up: a search always ends with
+    a model.
+
+    Returns:
+        Whether it ended by itself; False after the user's interrupt.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = StrategySampler(spec.strategies, spec.seed)
+    study = optuna.load_study(
+        study_name=spec.name,
+        storage=open_storage(spec.storage),
+        sampler=sampler,
+        pruner=StrategyPruner(),
+    )
+    store = TrialStore(spec.folder / "trials")
+    budget = SearchBudget(
+        spec.deadline, sum(len(fold.train) for fold in task.folds), len(task.labels)
+    )
+    try:
+        _run_trials(study, store, budget, spec, task, profile, fit_run, progress)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _run_trials(
+    study: optuna.Study,
+    store: TrialStore,
+    budget: SearchBudget,
+    spec: StudySpec,
+    task: Task,
+    profile: DatasetProfile,
+    fit_run: FitRun,
+    progress: Progress,
+) -> None:
+    n_unaffordable = 0
+    while n_unaffordable < _MAX_UNAFFORDABLE:
+        records = store.load()
+        usable = any(record.result is not None for record in records)
+        if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
+            return
+        if records and budget.deadline_for(0.0, records).passed:
+            return
+        trial = study.ask()
+        strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
+        config = strategy.suggest(trial, profile)
+        cost_s = strategy.cost(config, task)
+        deadline = budget.deadline_for(cost_s, records) if usable else Deadline(None)
+        if deadline.left_s() < cost_s:
+            trial.set_user_attr("state", "unaffordable")
+            study.tell(trial, state=TrialState.FAIL)
+            n_unaffordable += 1
+            continue
+        n_unaffordable = 0
+        record = run_trial(trial, strategy, config, task, profile, fit_run, deadline, progress)
+        store.save(record)
+        tell(study, trial, record)
+        if record.state == "interrupted":
+            raise KeyboardInterrupt
+
+
+def _n_begun(study: optuna.Study) -> int:
+    """Trials that are running or have ended, those that were never begun not counted."""
+    return sum(
+        trial.state != TrialState.WAITING and trial.user_attrs.get("state") != "unaffordable"
+        for trial in study.get_trials(deepcopy=False)
+    )
+
+
+def load_records(spec: StudySpec) -> list[TrialRecord]:
+    """All ended trials of a study."""
+    return TrialStore(spec.folder / "trials").load()

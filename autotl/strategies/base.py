@@ -1,0 +1,327 @@
+"""What a strategy is, what it may touch, and what comes out of it.
+
+A strategy's life: the search calls ``suggest`` with an Optuna trial and gets a frozen config;
+``run`` then trains and validates it on every fold of the task and tells a reporter how it goes;
+the winner's config is given to ``fit`` once more, with all development samples, for the final model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from autotl.analysis.profile import DatasetProfile
+from autotl.backbones.speed import Speed
+from autotl.backbones.zoo import Backbone
+from autotl.data.splits import Fold
+from autotl.metrics import Metric, all_metrics
+from autotl.reuse.activations import FeatureStore
+from autotl.reuse.pixels import PixelView
+from autotl.runtime import peak_memory_bytes
+from autotl.strategies.fitted import FittedModel
+
+
+class StrategyConfig(BaseModel):
+    """Base of the configs: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+
+
+class Trial(Protocol):
+    """The part of an Optuna trial that a strategy uses to choose its config."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
+
+
+class TrialStopped(Exception):
+    """Raised by a reporter out of a trial that is to end now.
+
+    Args:
+        reason: ``pruned`` (others are clearly better) or ``deadline`` (the budget is used up).
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class DivergedError(Exception):
+    """The loss is no longer finite; the message names the step. A recorded outcome of a trial."""
+
+
+class Reporter(Protocol):
+    """Where a running trial tells how it goes, and is told to stop."""
+
+    def check(self) -> None:
+        """To be called at every step.
+
+        Raises:
+            TrialStopped: if the time is over.
+        """
+        ...
+
+    def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
+        """To be called after every epoch.
+
+        Args:
+            progress: share of the trial's work that is done, in (0, 1].
+            score: validation score so far, greater is better.
+            metrics: further figures of this epoch by name.
+
+        Raises:
+            TrialStopped: if the trial isn't worth going on with.
+        """
+        ...
+
+
+class SilentReporter:
+    """A reporter that records nothing and never stops a trial; for the final fit."""
+
+    def check(self) -> None:
+        """Never stops."""
+
+    def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
+        """Forgets it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a strategy may touch. Samples are the development ones; no test sample is here.
+
+    Attributes:
+        labels: ``(n_samples,) int64`` of the development samples.
+        n_classes: number of classes.
+        folds: index arrays into the development samples.
+        metric: what to maximise (its ``score``).
+        backbones: by name.
+        pixels: pictures of the development samples at a size in pixels.
+        features: pooled activations of frozen backbones for the development samples.
+        speeds: what a picture costs, per backbone.
+        device: where to train.
+        seed: of everything random in a trial.
+    """
+
+    labels: NDArray[np.int64]
+    n_classes: int
+    folds: tuple[Fold, ...]
+    metric: Metric
+    backbones: Mapping[str, Backbone]
+    pixels: Callable[[int], PixelView]
+    features: FeatureStore
+    speeds: Mapping[str, Speed]
+    device: torch.device
+    seed: int = 0
+
+    def precision(self, backbone: str) -> str:
+        """The precision in which this backbone trains fastest here."""
+        return self.speeds[backbone].precision
+
+    @property
+    def all_samples(self) -> NDArray[np.int64]:
+        """Indices of all development samples."""
+        return np.arange(len(self.labels))
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a learning curve.
+
+    Attributes:
+        progress: share of the trial's work done, in (0, 1].
+        seconds: since the trial began.
+        score: validation score, greater is better.
+    """
+
+    progress: float
+    seconds: float
+    score: float
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial found out. Never a test score.
+
+    Attributes:
+        score: of the pooled validation predictions, greater is better.
+        metrics: every metric's value on them, by name, and figures of the training.
+        samples: ``(n_validated,) int64``, development samples that were predicted.
+        probabilities: ``(n_validated, n_classes) float32``, the predictions for them, each
+            by a model that hadn't seen that sample.
+        seconds: of training and validation.
+        peak_bytes: the most memory held.
+        n_trainable: trained parameters.
+        model: of the first fold; None once it is not kept any more.
+    """
+
+    score: float
+    metrics: Mapping[str, float]
+    samples: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    seconds: float
+    peak_bytes: int
+    n_trainable: int
+    model: FittedModel | None = None
+
+    def correct(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Per validated sample whether its prediction is right: for pairwise comparison."""
+        right: NDArray[np.bool_] = self.probabilities.argmax(axis=1) == labels[self.samples]
+        return right
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial that has ended, well or not.
+
+    Attributes:
+        number: Optuna's number of it.
+        strategy: name of its strategy.
+        config: its config as plain values.
+        state: ``complete``, ``pruned``, ``deadline``, ``failed`` or ``interrupted``.
+        seconds: from start to end.
+        curve: learning curve.
+        result: None unless complete.
+        error: what went wrong, if something did.
+        run_id: of its record in the tracking store, empty without one.
+    """
+
+    number: int
+    strategy: str
+    config: Mapping[str, Any]
+    state: str
+    seconds: float
+    curve: tuple[CurvePoint, ...] = ()
+    result: TrialResult | None = None
+    error: str | None = None
+    run_id: str = ""
+
+
+class Strategy(Protocol):
+    """A way to use a pretrained network. Implementations hold no state."""
+
+    name: str
+    Config: type[StrategyConfig]
+
+    def suggest(self, trial: Trial, profile: DatasetProfile) -> StrategyConfig:
+        """Choose a config; every parameter's name starts with the strategy's name and a dot."""
+        ...
+
+    def run(self, config: Any, task: Task, reporter: Reporter) -> TrialResult:
+        """Train and validate on every fold."""
+        ...
+
+    def fit(
+        self,
+        config: Any,
+        task: Task,
+        train: NDArray[np.int64],
+        validation: NDArray[np.int64] | None,
+        reporter: Reporter,
+    ) -> FittedModel:
+        """Train one model.
+
+        Args:
+            config: a config of this strategy.
+            task: the task.
+            train: development samples to learn from.
+            validation: development samples for the learning curve only, or None.
+            reporter: told of every epoch.
+        """
+        ...
+
+    def cost(self, config: Any, task: Task) -> float:
+        """Predicted seconds of :meth:`run`; a rough figure, made without training."""
+        ...
+
+
+def suggest_backbone(trial: Trial, strategy: str, profile: DatasetProfile) -> str:
+    """One of the profiled backbones."""
+    name: str = trial.suggest_categorical(f"{strategy}.backbone", tuple(profile.backbones))
+    return name
+
+
+def suggest_epochs(trial: Trial, strategy: str, backbone: str, profile: DatasetProfile) -> int:
+    """A number of epochs between a quarter of what one trial can afford, and all of that.
+
+    The range is that of the cheapest backbone; for a dearer one it means the same share.
+    """
+    most = max(candidate.max_epochs for candidate in profile.backbones.values())
+    chosen = trial.suggest_int(f"{strategy}.epochs", max(1, most // 4), most, log=True)
+    return max(1, round(chosen * profile.backbones[backbone].max_epochs / most))
+
+
+def training_cost(backbone: str, epochs: int, freeze_depth: int, task: Task) -> float:
+    """Seconds of training and validation on all folds, the backward pass shared by stages."""
+    speed = task.speeds[backbone]
+    backward_s = max(0.0, speed.train_s - speed.forward_s)
+    trained_share = 1.0 - freeze_depth / task.backbones[backbone].num_stages
+    train_s = speed.forward_s + backward_s * trained_share
+    n_train = sum(len(fold.train) for fold in task.folds)
+    n_validated = sum(len(fold.validation) for fold in task.folds)
+    return epochs * (n_train * train_s + n_validated * speed.forward_s)
+
+
+class _FoldReporter:
+    """Maps one fold's progress into the whole trial's."""
+
+    def __init__(self, reporter: Reporter, done: list[float], n_folds: int) -> None:
+        self._reporter = reporter
+        self._done = done
+        self._n_folds = n_folds
+
+    def check(self) -> None:
+        self._reporter.check()
+
+    def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
+        whole = (len(self._done) + progress) / self._n_folds
+        if whole < 1.0:  # the last word is the pooled score, in the result
+            self._reporter.report(whole, float(np.mean([*self._done, score])), metrics)
+
+
+def cross_validate(
+    strategy: Strategy, config: StrategyConfig, task: Task, reporter: Reporter
+) -> TrialResult:
+    """One model per fold; the score is that of all validation predictions pooled.
+
+    A trial that is pruned or out of time ends by :class:`TrialStopped` from the reporter.
+    """
+    started = time.perf_counter()
+    done: list[float] = []
+    predictions: list[NDArray[np.float32]] = []
+    first: FittedModel | None = None
+    for fold in task.folds:
+        inner = _FoldReporter(reporter, done, len(task.folds))
+        model = strategy.fit(config, task, fold.train, fold.validation, inner)
+        pixels = task.pixels(model.backbone.image_size)
+        predicted = model.validation_probabilities
+        if predicted is None:
+            predicted = model.predict_proba(pixels, fold.validation, device=task.device)
+        predictions.append(predicted)
+        done.append(task.metric.score(task.labels[fold.validation], predicted))
+        first = first or model
+    assert first is not None  # a split has at least one fold
+    samples = np.concatenate([fold.validation for fold in task.folds])
+    probabilities = np.concatenate(predictions)
+    return TrialResult(
+        score=task.metric.score(task.labels[samples], probabilities),
+        metrics=all_metrics(task.labels[samples], probabilities),
+        samples=samples,
+        probabilities=probabilities,
+        seconds=time.perf_counter() - started,
+        peak_bytes=peak_memory_bytes(task.device),
+        n_trainable=first.n_trainable,
+        model=first,
+    )
+

@@ -1,0 +1,153 @@
+"""Partial fine-tuning: a new softmax head, the first stages frozen, the rest trained more slowly."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from autotl.analysis.profile import DatasetProfile
+from autotl.backbones.stages import StagedNetwork
+from autotl.strategies.augment import POLICIES
+from autotl.strategies.base import (
+    Reporter,
+    StrategyConfig,
+    Task,
+    Trial,
+    TrialResult,
+    cross_validate,
+    suggest_backbone,
+    suggest_epochs,
+    training_cost,
+)
+from autotl.strategies.fitted import FittedModel
+from autotl.strategies.linear import solve_linear
+from autotl.strategies.training import Recipe, train_network
+
+_PROBE_C = 0.01
+
+
+class FinetuneConfig(StrategyConfig):
+    """How to fine-tune.
+
+    Attributes:
+        backbone: whose weights to start from.
+        freeze_depth: stages below it are frozen; 0: everything is trained, ``num_stages``: the
+            head only.
+        lr: peak learning rate of the head, AdamW.
+        lr_ratio: learning rate of the backbone divided by the head's.
+        head: a random classifier, or the softmax probe solved on the frozen features
+            (Kumar et al. 2022, arXiv 2202.10054).
+        epochs: passes over the training samples.
+        augmentation: policy.
+        mirror: whether pictures are mirrored left to right.
+        weight_decay: of AdamW.
+        label_smoothing: in [0, 1).
+        balanced: whether classes weigh the same in the loss.
+    """
+
+    freeze_depth: int
+    lr: float
+    lr_ratio: float
+    head: Literal["random", "probe"]
+    epochs: int
+    augmentation: str
+    mirror: bool
+    weight_decay: float
+    label_smoothing: float
+    balanced: bool
+
+
+class Finetune:
+    """Fine-tuning of the stages from a depth on, with a new head."""
+
+    name = "finetune"
+    Config = FinetuneConfig
+
+    def suggest(self, trial: Trial, profile: DatasetProfile) -> FinetuneConfig:
+        """Choose backbone, what to freeze, the rates, the head's start and the training.
+
+        ``finetune.freeze_depth`` counts the stages of the deepest candidate; for a backbone with
+        fewer stages it means the same share of them.
+        """
+        backbone = suggest_backbone(trial, self.name, profile)
+        deepest = max(candidate.num_stages for candidate in profile.backbones.values())
+        freeze = trial.suggest_int("finetune.freeze_depth", 0, deepest)
+        own_stages = profile.backbones[backbone].num_stages
+        return FinetuneConfig(
+            backbone=backbone,
+            freeze_depth=round(freeze * own_stages / deepest),
+            lr=trial.suggest_float("finetune.lr", 1e-4, 1e-2, log=True),
+            lr_ratio=trial.suggest_float("finetune.lr_ratio", 0.01, 1.0, log=True),
+            head=trial.suggest_categorical("finetune.head", ("random", "probe")),
+            epochs=suggest_epochs(trial, self.name, backbone, profile),
+            augmentation=trial.suggest_categorical("finetune.augmentation", POLICIES),
+            mirror=trial.suggest_categorical("finetune.mirror", (False, True)),
+            weight_decay=trial.suggest_float("finetune.weight_decay", 1e-3, 0.3, log=True),
+            label_smoothing=trial.suggest_categorical("finetune.label_smoothing", (0.0, 0.1)),
+            balanced=profile.size.is_imbalanced,
+        )
+
+    def run(self, config: FinetuneConfig, task: Task, reporter: Reporter) -> TrialResult:
+        """Train and validate on every fold."""
+        return cross_validate(self, config, task, reporter)
+
+    def fit(
+        self,
+        config: FinetuneConfig,
+        task: Task,
+        train: NDArray[np.int64],
+        validation: NDArray[np.int64] | None,
+        reporter: Reporter,
+    ) -> FittedModel:
+        """Train one network."""
+        backbone = task.backbones[config.backbone]
+        network = backbone.create(task.n_classes, pretrained=True, seed=task.seed)
+        if config.head == "probe":
+            _solve_head(network, config, task, train)
+        network.freeze(config.freeze_depth)
+        parameters = [
+            (list(network.backbone_parameters()), config.lr * config.lr_ratio),
+            (list(network.head_parameters()), config.lr),
+        ]
+        recipe = Recipe(
+            epochs=config.epochs,
+            weight_decay=config.weight_decay,
+            label_smoothing=config.label_smoothing,
+            augmentation=config.augmentation,
+            mirror=config.mirror,
+            balanced=config.balanced,
+        )
+        return train_network(
+            network, backbone, parameters, recipe, task, train, validation, reporter
+        )
+
+    def cost(self, config: FinetuneConfig, task: Task) -> float:
+        """Seconds of all epochs on all folds; frozen stages cost no backward pass."""
+        return training_cost(config.backbone, config.epochs, config.freeze_depth, task)
+
+
+def _solve_head(
+    network: StagedNetwork, config: FinetuneConfig, task: Task, train: NDArray[np.int64]
+) -> None:
+    """Set the classifier to the probe solved on the frozen network's last features."""
+    backbone = task.backbones[config.backbone]
+    features = task.features.features(backbone, (backbone.num_stages,))
+    solved = solve_linear(
+        features[train],
+        task.labels[train],
+        task.n_classes,
+        head="logistic",
+        C=_PROBE_C,
+        balanced=config.balanced,
+        seed=task.seed,
+    )
+    weight, bias = solved.on_raw_features()
+    classifier = network.classifier
+    if isinstance(classifier, nn.Linear) and classifier.in_features == weight.shape[1]:
+        with torch.no_grad():
+            classifier.weight.copy_(torch.from_numpy(weight))
+            classifier.bias.copy_(torch.from_numpy(bias))

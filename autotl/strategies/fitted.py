@@ -1,0 +1,128 @@
+"""A trained model of any strategy: pixels in, class probabilities out, saved without pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from autotl.backbones.speed import autocast
+from autotl.backbones.stages import StagedNetwork
+from autotl.backbones.zoo import Backbone
+from autotl.errors import InputError
+from autotl.reuse.pixels import PixelView
+
+_BATCH = 128
+
+
+class FeatureClassifier(nn.Module):
+    """A linear layer on standardised pooled activations of one or several depths.
+
+    What lies above the deepest of them is deleted: with one shallow depth this is a shallower
+    network.
+
+    Args:
+        network: the backbone.
+        depths: ascending, each in ``1 ... network.num_stages``.
+        n_inputs: channels of these depths together.
+        n_classes: number of outputs.
+    """
+
+    def __init__(
+        self, network: StagedNetwork, depths: Sequence[int], n_inputs: int, n_classes: int
+    ) -> None:
+        super().__init__()
+        self.depths = tuple(depths)
+        self.network = network.drop_above(max(depths))
+        self.register_buffer("mean", torch.zeros(n_inputs))
+        self.register_buffer("scale", torch.ones(n_inputs))
+        self.linear = nn.Linear(n_inputs, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(n, n_classes)`` of normalised pictures ``(n, 3, h, w)``."""
+        features = torch.cat(self.network.features(x, self.depths), dim=1)
+        logits: Tensor = self.linear((features - self.mean) / self.scale)
+        return logits
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A network with all it needs to predict.
+
+    Attributes:
+        backbone: its architecture and preprocessing.
+        network: logits from normalised pictures; a :class:`StagedNetwork` or a
+            :class:`FeatureClassifier`.
+        n_classes: number of classes.
+        n_trainable: parameters that were trained.
+        validation_probabilities: of the fold's validation samples, where the training made them.
+    """
+
+    backbone: Backbone
+    network: nn.Module
+    n_classes: int
+    n_trainable: int
+    validation_probabilities: NDArray[np.float32] | None = None
+
+    @torch.inference_mode()
+    def predict_proba(
+        self,
+        pixels: PixelView,
+        samples: NDArray[np.int64],
+        *,
+        device: torch.device,
+        precision: str = "fp32",
+    ) -> NDArray[np.float32]:
+        """Class probabilities ``(k, n_classes) float32`` of these samples ``(k,) int64``."""
+        network = self.network.to(device).eval()
+        found = np.empty((len(samples), self.n_classes), dtype=np.float32)
+        for start in range(0, len(samples), _BATCH):
+            batch = torch.from_numpy(pixels[samples[start : start + _BATCH]]).to(device)
+            x = self.backbone.normalise(batch).contiguous(memory_format=torch.channels_last)
+            with autocast(precision, device):
+                logits = network(x)
+            found[start : start + _BATCH] = logits.float().softmax(dim=1).cpu().numpy()
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The network's tensors by name, on the CPU."""
+        return {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.network.state_dict().items()
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """What :meth:`build` needs beside the tensors."""
+        depths = self.network.depths if isinstance(self.network, FeatureClassifier) else None
+        return {
+            "backbone": self.backbone.as_json(),
+            "n_classes": self.n_classes,
+            "n_trainable": self.n_trainable,
+            "depths": None if depths is None else list(depths),
+        }
+
+    @classmethod
+    def build(cls, values: dict[str, Any], tensors: dict[str, Tensor]) -> FittedModel:
+        """The model that :meth:`as_json` and :meth:`tensors` describe.
+
+        Raises:
+            InputError: if the tensors aren't those of the described network.
+        """
+        backbone = Backbone.from_json(values["backbone"])
+        n_classes = int(values["n_classes"])
+        staged = backbone.create(n_classes, pretrained=False)
+        network: nn.Module = staged
+        try:
+            if values["depths"] is not None:
+                n_inputs = len(tensors["mean"])
+                network = FeatureClassifier(staged, values["depths"], n_inputs, n_classes)
+            network.load_state_dict(tensors)
+        except (RuntimeError, KeyError) as error:
+            raise InputError(f"the model's weights don't fit its description: {error}") from error
+        return cls(backbone, network.eval(), n_classes, int(values["n_trainable"]))
+

@@ -1,0 +1,1 @@
+"""Records of fits and trials."""

@@ -1,0 +1,213 @@
+"""Fits and trials in MLflow: a parent run for the fit, a child run for each trial.
+
+Runs are addressed by their ids through the client; MLflow's global active run is never touched. A
+store that fails doesn't stop a training: the first failure is told once, and recording ends.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+EXPERIMENT = "autotl"
+_MAX_PARAM_CHARS = 500
+_STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+
+
+class Recorder:
+    """A connection to an MLflow store that is opened when first used.
+
+    Args:
+        tracking_uri: of the store.
+        artifact_root: where a new experiment in a local store keeps its files; None: MLflow's
+            choice.
+    """
+
+    def __init__(self, tracking_uri: str, artifact_root: Path | None = None) -> None:
+        self.tracking_uri = tracking_uri
+        self.artifact_root = artifact_root
+        self.failed = False
+        self._client: MlflowClient | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_client": None}
+
+    def __call__(self, action: Callable[[MlflowClient], Any]) -> Any:
+        """The action's result; None, with one warning, once the store has failed."""
+        if self.failed:
+            return None
+        try:
+            if self._client is None:
+                self._client = _connect(self.tracking_uri)
+            return action(self._client)
+        except Exception as error:  # whatever a store raises, training goes on
+            self.failed = True
+            warnings.warn(
+                f"MLflow store {self.tracking_uri!r} failed ({type(error).__name__}: "
+                f"{str(error)[:200]}); the fit goes on without recording",
+                stacklevel=2,
+            )
+            return None
+
+
+def _connect(tracking_uri: str) -> MlflowClient:
+    import logging
+
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store").setLevel(logging.WARNING)
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri)
+
+
+class MlflowTrialRun:
+    """A child run."""
+
+    def __init__(self, recorder: Recorder, run_id: str) -> None:
+        self._recorder = recorder
+        self.run_id = run_id
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Figures at a step."""
+        _log_metrics(self._recorder, self.run_id, metrics, step)
+
+    def end(self, state: str, metrics: Mapping[str, float], error: str | None = None) -> None:
+        """The last figures, and the run's status and ``state`` tag."""
+        _log_metrics(self._recorder, self.run_id, metrics, 0)
+        tags: dict[str, object] = {"state": state}
+        if error is not None:
+            tags["error"] = error
+        _set_tags(self._recorder, self.run_id, tags)
+        _terminate(self._recorder, self.run_id, state)
+
+
+class MlflowFitRun:
+    """A parent run. Use :meth:`start`.
+
+    Args:
+        recorder: the store.
+        experiment_id: of the experiment.
+        run_id: of the parent run.
+    """
+
+    def __init__(self, recorder: Recorder, experiment_id: str, run_id: str) -> None:
+        self._recorder = recorder
+        self._experiment_id = experiment_id
+        self.run_id = run_id
+
+    @classmethod
+    def start(
+        cls, tracking_uri: str, name: str, artifact_root: Path | None = None
+    ) -> MlflowFitRun:
+        """Open a parent run of that name in the experiment :data:`EXPERIMENT`."""
+        recorder = Recorder(tracking_uri, artifact_root)
+        experiment_id = recorder(lambda client: _experiment(client, artifact_root)) or ""
+        run = recorder(
+            lambda client: client.create_run(
+                experiment_id,
+                run_name=name,
+                tags={"autotl.kind": "fit", "mlflow.note.content": f"autotl fit {name}"},
+            )
+        )
+        return cls(recorder, experiment_id, "" if run is None else run.info.run_id)
+
+    def start_trial(
+        self, number: int, strategy: str, params: Mapping[str, object]
+    ) -> MlflowTrialRun:
+        """Open a child run and log its parameters."""
+        tags = {
+            "mlflow.parentRunId": self.run_id,
+            "autotl.kind": "trial",
+            "strategy": strategy,
+            "trial": str(number),
+            "state": "running",
+        }
+        run = self._recorder(
+            lambda client: client.create_run(
+                self._experiment_id, run_name=f"{number:03d} {strategy}", tags=tags
+            )
+        )
+        run_id = "" if run is None else run.info.run_id
+        _log_params(self._recorder, run_id, {"strategy": strategy, **params})
+        return MlflowTrialRun(self._recorder, run_id)
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Parameters of the fit."""
+        _log_params(self._recorder, self.run_id, params)
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Figures of the fit."""
+        _log_metrics(self._recorder, self.run_id, metrics, 0)
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Words about the fit."""
+        _set_tags(self._recorder, self.run_id, tags)
+
+    def tag_trial(self, run_id: str, tags: Mapping[str, object]) -> None:
+        """Words about a trial that has ended."""
+        _set_tags(self._recorder, run_id, tags)
+
+    def log_file(self, file: Path, folder: str = "", run_id: str | None = None) -> None:
+        """Keep a copy of a file, or of all files of a folder, as an artifact."""
+        target = run_id or self.run_id
+
+        def upload(client: MlflowClient) -> None:
+            if file.is_dir():
+                client.log_artifacts(target, str(file), folder or None)
+            else:
+                client.log_artifact(target, str(file), folder or None)
+
+        self._recorder(upload)
+
+    def end(self, state: str) -> None:
+        """Close the parent run."""
+        _terminate(self._recorder, self.run_id, state)
+
+
+def _experiment(client: MlflowClient, artifact_root: Path | None) -> str:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None if artifact_root is None else artifact_root.resolve().as_uri()
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+
+
+def _log_params(recorder: Recorder, run_id: str, params: Mapping[str, object]) -> None:
+    from mlflow.entities import Param
+
+    entries = [Param(name, str(value)[:_MAX_PARAM_CHARS]) for name, value in params.items()]
+    recorder(lambda client: client.log_batch(run_id, params=entries))
+
+
+def _log_metrics(
+    recorder: Recorder, run_id: str, metrics: Mapping[str, float], step: int
+) -> None:
+    from mlflow.entities import Metric
+
+    now_ms = int(time.time() * 1000)
+    entries = [
+        Metric(name, float(value), now_ms, step)
+        for name, value in metrics.items()
+        if math.isfinite(value)
+    ]
+    recorder(lambda client: client.log_batch(run_id, metrics=entries))
+
+
+def _set_tags(recorder: Recorder, run_id: str, tags: Mapping[str, object]) -> None:
+    from mlflow.entities import RunTag
+
+    entries = [RunTag(name, str(value)[:5000]) for name, value in tags.items()]
+    recorder(lambda client: client.log_batch(run_id, tags=entries))
+
+
+def _terminate(recorder: Recorder, run_id: str, state: str) -> None:
+    recorder(lambda client: client.set_terminated(run_id, _STATUS.get(state, "KILLED")))

@@ -1,0 +1,128 @@
+"""Where a fit writes: everything below one folder, nothing anywhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from autotl.config import FitConfig
+from autotl.errors import InputError
+
+DECISION = "decision.json"
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The places of one fit.
+
+    Attributes:
+        output_dir: shared by all fits; holds the stores of Optuna and MLflow.
+        study_name: of this fit; its folder's name.
+        given_tracking_uri: of an MLflow store elsewhere, or None.
+    """
+
+    output_dir: Path
+    study_name: str
+    given_tracking_uri: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """This fit's own folder."""
+        return self.output_dir / self.study_name
+
+    @property
+    def cache(self) -> Path:
+        """Decoded pictures and features; deleted at the end."""
+        return self.folder / "cache"
+
+    @property
+    def trials(self) -> Path:
+        """Ended trials."""
+        return self.folder / "trials"
+
+    @property
+    def model(self) -> Path:
+        """The saved model."""
+        return self.folder / "model"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / REPORT
+
+    @property
+    def decision(self) -> Path:
+        """The summary as JSON."""
+        return self.folder / DECISION
+
+    @property
+    def storage(self) -> str:
+        """URL of Optuna's storage."""
+        return sqlite_url(self.output_dir / "optuna.db")
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's: the given one, MLFLOW_TRACKING_URI, or a store below ``output_dir``."""
+        given = self.given_tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        return given or sqlite_url(self.output_dir / "mlflow.db")
+
+    @property
+    def artifact_root(self) -> Path | None:
+        """Where files of a local MLflow store go; None for a store elsewhere."""
+        local = self.tracking_uri == sqlite_url(self.output_dir / "mlflow.db")
+        return self.output_dir / "mlartifacts" if local else None
+
+    @classmethod
+    @contextmanager
+    def open(cls, config: FitConfig) -> Iterator[Workspace]:
+        """Make the fit's folder; its cache goes at the end, and all of it if nothing was found.
+
+        Raises:
+            InputError: if the folder can't be written or the study name is taken or unfit.
+        """
+        output_dir = config.output_dir.expanduser().absolute()
+        name = config.study_name or datetime.now().strftime("%Y%m%d-%H%M%S")
+        if not re.fullmatch(r"[\w][\w .+-]*", name):
+            raise InputError(
+                f"study_name must be letters, digits, '_', '-', '.', '+' and spaces, but got {name!r}"
+            )
+        if config.study_name is None:
+            name = _unused(output_dir, name)
+        place = cls(output_dir, name, config.tracking_uri)
+        if place.folder.exists():
+            raise InputError(
+                f"study {name!r} exists in {str(output_dir)!r}; choose another study_name or "
+                "output_dir, or delete its folder"
+            )
+        try:
+            place.folder.mkdir(parents=True)
+            with tempfile.TemporaryFile(dir=place.folder):
+                pass
+        except OSError as error:
+            raise InputError(f"output_dir {str(output_dir)!r} can't be written: {error}") from error
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place.cache, ignore_errors=True)
+            if not any(place.folder.iterdir()):
+                place.folder.rmdir()
+                if not any(output_dir.iterdir()):
+                    output_dir.rmdir()
+
+
+def sqlite_url(file: Path) -> str:
+    """SQLAlchemy's URL of a SQLite file."""
+    return f"sqlite:///{file.as_posix()}"
+
+
+def _unused(output_dir: Path, name: str) -> str:
+    candidates = [name, *(f"{name}-{i}" for i in range(2, 1000))]
+    return next(c for c in candidates if not (output_dir / c).exists())

@@ -1,0 +1,1 @@
+"""Study definitions and the experiments behind the figures of the README."""

@@ -1,0 +1,1 @@
+"""The embedded backbone: a small network, pretrained on images that this project draws itself."""

@@ -1,0 +1,87 @@
+"""The image families and their registry: every image is drawn from (seed, family, class, instance).
+
+The same four numbers give the same pixels, whatever else has been drawn before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from studies.pretrain_embedded import patterns, scenes
+
+KIN = 10
+"""Classes per kinship: neighbouring classes that share a generator and may be look-alikes."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of procedural classes.
+
+    Attributes:
+        name: Its name, a key of `FAMILIES`.
+        number: Its place in the seeds; never reused.
+        draw_class: ``(rng, kin_rng) -> spec``: what a class's images have in common.
+        draw_image: ``(spec, rng, size) -> (size, size, 3) uint8``: one instance.
+        mirror: Whether a mirrored instance is still of its class (for the augmentation).
+    """
+
+    name: str
+    number: int
+    draw_class: Callable[[np.random.Generator, np.random.Generator], patterns.Spec]
+    draw_image: Callable[[patterns.Spec, np.random.Generator, int], np.ndarray]
+    mirror: bool
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("fractals", 1, patterns.fractals_class, patterns.fractals_image, True),
+        Family("glyphs", 2, patterns.glyphs_class, patterns.glyphs_image, False),
+        Family("textures", 3, patterns.textures_class, patterns.textures_image, True),
+        Family("bands", 4, patterns.bands_class, patterns.bands_image, False),
+        Family("shapes", 5, scenes.shapes_class, scenes.shapes_image, True),
+        Family("objects", 6, scenes.objects_class, scenes.objects_image, True),
+    )
+}
+
+
+def draw_class(
+    family: str,
+    class_index: int,
+    n_images: int,
+    *,
+    first: int = 0,
+    seed: int = 0,
+    size: int = 64,
+) -> np.ndarray:
+    """Draws instances of one class.
+
+    Args:
+        family: A key of `FAMILIES`.
+        class_index: Number of the class within its family, from 0.
+        n_images: How many instances to draw.
+        first: Number of the first instance; instances ``first`` ... ``first + n_images - 1``.
+        seed: Seed of the whole collection.
+        size: Height and width in pixels.
+
+    Returns:
+        ``(n_images, size, size, 3) uint8``.
+
+    Raises:
+        ValueError: ``family`` is unknown.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {sorted(FAMILIES)}, but got {family!r}")
+    chosen = FAMILIES[family]
+    spec = chosen.draw_class(
+        np.random.default_rng([seed, chosen.number, class_index]),
+        np.random.default_rng([seed, chosen.number, class_index // KIN, 77]),
+    )
+    images = np.empty((n_images, size, size, 3), np.uint8)
+    for i in range(n_images):
+        rng = np.random.default_rng([seed, chosen.number, class_index, 1, first + i])
+        images[i] = chosen.draw_image(spec, rng, size)
+    return images
