@@ -100,7 +100,9 @@ def fit(
             decision = decide(
                 records, task.labels, task.metric, profile, config.prefer, config.seed
             )
-            model, notes = refit(decision, task, place, deadline, progress, interrupted=not finished)
+            model, notes = refit(
+                decision, task, place, deadline, progress, interrupted=not finished
+            )
             decision = dataclasses.replace(decision, notes=(*decision.notes, *notes))
             progress.phase("test", deadline.shown_s)
             score = read_test(model, prepared)

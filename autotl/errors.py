@@ -27,7 +27,7 @@ class UnreadableImageError(AutotlError, ValueError):
 
 
 class BackboneUnavailableError(AutotlError, ValueError):
-    """A backbone's weights can't be had (no such file, not a network's weights, hub unreachable)."""
+    """A backbone's weights can't be had: no such file, not its weights, hub unreachable."""
 
 
 def unknown(what: str, value: object, known: Iterable[str]) -> InputError:

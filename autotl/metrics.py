@@ -188,6 +188,8 @@ def paired_difference(
         labels: ``(n,) int64``.
         first: ``(n, n_classes)`` probabilities.
         second: likewise.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
         The difference of the scores (greater: first is better) and its standard error by paired

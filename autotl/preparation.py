@@ -91,9 +91,7 @@ def prepare(
     backbones = open_backbones(config, device.type, progress)
 
     progress.phase("read", deadline.shown_s)
-    table = read_table(
-        dataset, image=config.image, label=config.label, group=group, test=test
-    )
+    table = read_table(dataset, image=config.image, label=config.label, group=group, test=test)
 
     progress.phase("decode", deadline.shown_s)
     table, stores = _decode(table, backbones, folder, progress)
@@ -156,9 +154,7 @@ def prepare(
     )
 
 
-def open_backbones(
-    config: FitConfig, device_type: str, progress: Progress
-) -> dict[str, Backbone]:
+def open_backbones(config: FitConfig, device_type: str, progress: Progress) -> dict[str, Backbone]:
     """The candidates by name; ``auto`` is the embedded one and the hub's, where it is reachable."""
     if not isinstance(config.backbones, str):
         return {name: open_backbone(name, device_type=device_type) for name in config.backbones}
@@ -198,8 +194,8 @@ def _refuse_lost_classes(table: ImageTable, readable: ImageTable) -> None:
     if lost:
         listed = "; ".join(f"{q.name}: {q.reason}" for q in readable.quarantine[:3])
         raise InputError(
-            f"fewer than 2 readable pictures are left of the classes {lost} (unreadable: {listed}); "
-            "repair the pictures or leave the classes out"
+            f"fewer than 2 readable pictures are left of the classes {lost} (unreadable: "
+            f"{listed}); repair the pictures or leave the classes out"
         )
 
 
@@ -228,4 +224,3 @@ def _epoch_s(task: Task, backbone: str, folds: tuple[Fold, ...]) -> float:
     return sum(
         len(fold.train) * speed.train_s + len(fold.validation) * speed.forward_s for fold in folds
     )
-

@@ -10,10 +10,11 @@ class Progress:
     """
 
     def phase(self, name: str, time_left_s: float | None = None) -> None:
-        """A phase begins: ``read``, ``decode``, ``profile``, ``search``, ``decide``, ``refit``, ``test`` or ``report``.
+        """A phase begins.
 
         Args:
-            name: of the phase.
+            name: ``read``, ``decode``, ``profile``, ``search``, ``decide``, ``refit``, ``test`` or
+                ``report``.
             time_left_s: seconds left of the budget, None without one.
         """
 

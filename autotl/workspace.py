@@ -92,7 +92,8 @@ class Workspace:
         name = config.study_name or datetime.now().strftime("%Y%m%d-%H%M%S")
         if not re.fullmatch(r"[\w][\w .+-]*", name):
             raise InputError(
-                f"study_name must be letters, digits, '_', '-', '.', '+' and spaces, but got {name!r}"
+                "study_name must be letters, digits, '_', '-', '.', '+' and spaces, but got "
+                f"{name!r}"
             )
         if config.study_name is None:
             name = _unused(output_dir, name)

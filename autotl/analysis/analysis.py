@@ -54,9 +54,12 @@ class Analysis:
                 told = f"domain similarity unknown ({similarity.reason})"
             else:
                 low_value, high_value = similarity.interval
-                told = f"domain similarity {similarity.value:.2f} [{low_value:.2f}, {high_value:.2f}]"
+                told = (
+                    f"domain similarity {similarity.value:.2f} [{low_value:.2f}, {high_value:.2f}]"
+                )
             lines.append(
-                f"backbone {name}: {told}; {backbone.samples_per_parameter:.2g} samples per parameter"
+                f"backbone {name}: {told}; "
+                f"{backbone.samples_per_parameter:.2g} samples per parameter"
             )
         lines.append(f"the rules of thumb say: {self.strategy} ({self.reason})")
         lines += [f"  - {advice} [{figures}]" for _, advice, figures in self.rules]

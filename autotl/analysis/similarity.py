@@ -78,8 +78,10 @@ def measure_similarity(
     draws = rng.multinomial(len(samples), np.full(len(samples), 1 / len(samples)), _RESAMPLES)
     weights = np.concatenate([np.full((1, len(samples)), 1.0), draws]) / len(samples)
     per_layer = np.stack(
-        [_distance(first, second, layer, weights) for (first, second), layer in
-         zip(moments, layers, strict=True)]
+        [
+            _distance(first, second, layer, weights)
+            for (first, second), layer in zip(moments, layers, strict=True)
+        ]
     )  # (n_layers, 1 + resamples)
     if not np.isfinite(per_layer).all():
         return DomainSimilarity(None, reason="the backbone's features are not finite")

@@ -1,8 +1,8 @@
 """A timm network as an ordered list of stages: what can be frozen, cut and read at each depth.
 
 Depth ``d`` lies after the first ``d`` stages: depth 0 is the picture, depth ``num_stages`` the end
-of the backbone. ``freeze(d)`` freezes what lies below depth ``d`` and ``features(x, [d])`` reads the
-activation there, so that one number means the same thing everywhere.
+of the backbone. ``freeze(d)`` freezes what lies below depth ``d`` and ``features(x, [d])`` reads
+the activation there, so that one number means the same thing everywhere.
 
 Stages come from timm's own layer grouping (``group_matcher(coarse=True)``, the one that timm's
 layer-wise learning-rate decay uses): the stem, then blocks of a CNN or of a transformer; the
@@ -32,6 +32,7 @@ class StagedNetwork(nn.Module):
         model: a timm model with ``group_matcher``, ``forward_features`` and ``forward_head``.
 
     Attributes:
+        stage_names: the module that each stage starts with, e.g. ``("conv1", "layer1", ...)``.
         num_stages: number of stages of the backbone, the head not counted.
         frozen_depth: stages below this depth are frozen.
 
@@ -43,6 +44,7 @@ class StagedNetwork(nn.Module):
         super().__init__()
         self.model = model
         self._entries = _stage_entries(model)
+        self.stage_names = tuple(self._entries)
         self.num_stages = len(self._entries)
         self.frozen_depth = 0
 
@@ -50,11 +52,6 @@ class StagedNetwork(nn.Module):
         """Logits ``(n, n_classes)`` of normalised pictures ``(n, 3, h, w)``."""
         logits: Tensor = self.model(x)
         return logits
-
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        """The module that each stage starts with, e.g. ``("conv1", "layer1", ...)``."""
-        return tuple(self._entries)
 
     def features(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
         """Pooled activations at several depths, from one forward pass.
@@ -150,7 +147,7 @@ class StagedNetwork(nn.Module):
                 yield parameter
 
     def drop_above(self, depth: int) -> StagedNetwork:
-        """Delete what lies above ``depth``; only :meth:`features` up to there works from then on."""
+        """Delete what lies above ``depth``; from then on only :meth:`features` works, up to it."""
         if depth == self.num_stages:
             return self
         kept = {name for names in list(self._entries.values())[:depth] for name in names}
@@ -164,10 +161,11 @@ class StagedNetwork(nn.Module):
             if not any(_within(path, parent) for parent in dropped):
                 self.model.set_submodule(path, nn.Identity())
                 dropped.append(path)
+        self._entries = dict(list(self._entries.items())[:depth])
         return self
 
     def depth_of(self, parameter_name: str) -> int:
-        """The index of the stage that holds a parameter of ``model``; ``num_stages`` for the head."""
+        """The stage, from 0, that holds a parameter of ``model``; ``num_stages`` for the head."""
         for index, names in enumerate(self._entries.values()):
             if parameter_name in names:
                 return index
@@ -196,8 +194,8 @@ def _stage_entries(model: nn.Module) -> dict[str, tuple[str, ...]]:
     classifier = getattr(model, "default_cfg", {}).get("classifier")
     if matcher is None or classifier is None:
         raise BackboneUnavailableError(
-            f"{type(model).__name__} names no layer groups in timm, so that its stages are unknown; "
-            "choose another architecture"
+            f"{type(model).__name__} names no layer groups in timm, so that its stages are "
+            "unknown; choose another architecture"
         )
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     groups = group_with_matcher(model.named_parameters(), matcher(coarse=True))

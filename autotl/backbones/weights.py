@@ -43,7 +43,9 @@ def read_state(file: Path) -> dict[str, Tensor]:
             "convert it to safetensors where you trust it"
         ) from error
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise BackboneUnavailableError(f"{str(file)!r} can't be read as weights: {error}") from error
+        raise BackboneUnavailableError(
+            f"{str(file)!r} can't be read as weights: {error}"
+        ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -67,7 +69,9 @@ def read_header(file: Path) -> dict[str, str]:
         with safe_open(file, framework="pt") as opened:
             return dict(opened.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise BackboneUnavailableError(f"{str(file)!r} can't be read as weights: {error}") from error
+        raise BackboneUnavailableError(
+            f"{str(file)!r} can't be read as weights: {error}"
+        ) from error
 
 
 def hub_reachable() -> bool:

@@ -20,9 +20,12 @@ from autotl.errors import BackboneUnavailableError, InputError, unknown
 EMBEDDED = "embedded"
 EMBEDDED_FILE = Path(__file__).parent / "embedded" / "embedded.safetensors"
 CPU_IMAGE_SIZE = 112
-"""Search resolution in pixels of a CNN made for larger pictures, on a CPU (a quarter of the cost)."""
-HUB_DEFAULTS = {"cpu": ("resnet18.a1_in1k",), "cuda": ("resnet50.a1_in1k", "convnext_tiny.in12k_ft_in1k")}
-"""What ``backbones="auto"`` adds to the embedded backbone, per device type, if the hub is reachable."""
+"""Search resolution in pixels, on a CPU, of networks made for larger pictures."""
+HUB_DEFAULTS = {
+    "cpu": ("resnet18.a1_in1k",),
+    "cuda": ("resnet50.a1_in1k", "convnext_tiny.in12k_ft_in1k"),
+}
+"""What ``backbones="auto"`` adds to the embedded one, by device, where the hub is reachable."""
 
 
 @dataclass(frozen=True)

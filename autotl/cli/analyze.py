@@ -23,8 +23,7 @@ def analyze(
     from autotl.cli.fit import require
     from autotl.cli.settings import from_options
 
-    columns = {"image": image, "label": label, "group": group}
-    config = from_options({**columns, "backbones": backbones, "device": device})
+    config = from_options({"backbones": backbones, "device": device})
     require(data)
     with watching(quiet) as progress, own_warnings(progress.note, debug):
         progress.phase("start")
@@ -32,7 +31,9 @@ def analyze(
 
         analysis = autotl.analyze(
             data,
-            **columns,
+            image=image,
+            label=label,
+            group=group,
             backbones=config.backbones,
             device=config.device,
             progress=progress,

@@ -27,7 +27,7 @@ def watching(quiet: bool = False, smaller_is_better: bool = False) -> Iterator[P
         smaller_is_better: whether the metric is a loss.
     """
     console = Console(stderr=True, highlight=False)
-    if quiet or not console.is_terminal:
+    if quiet or not console.is_terminal or console.is_dumb_terminal:
         yield PlainProgress(console, smaller_is_better)
     else:
         with LiveProgress(console, smaller_is_better) as progress:

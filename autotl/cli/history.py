@@ -175,10 +175,24 @@ def show_study(output: Path, name: str) -> None:
     console.print()
     console.print(_best_table(past.best))
     console.print()
+    decided = past.decided()
+    if decided:
+        console.print(f"decided  {_decision_line(decided)}", soft_wrap=True, markup=False)
     for label, place in (("report", "report.html"), ("model", "model")):
         path = past.folder / place
         shown = str(path) if path.exists() else f"none ({path} doesn't exist)"
         console.print(f"{label:<8} {shown}", soft_wrap=True, markup=False)
+
+
+def _decision_line(decided: Mapping[str, Any]) -> str:
+    """The recommended strategy with its scores."""
+
+    def scored(score: Mapping[str, float]) -> str:
+        return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+
+    line = f"{decided['strategy']}: {decided['metric']} {scored(decided['expected'])} expected"
+    test = decided["test"]
+    return line if test is None else f"{line}, {scored(test)} on the locked test set"
 
 
 def _trials_table(trials: Sequence[PastTrial]) -> Table:

@@ -21,7 +21,8 @@ from autotl.errors import InputError, UnreadableImageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-BATCH_SIZE = 128
+BATCH_SIZE = 256
+BATCH_PIXELS = 64_000_000
 _UNREADABLE_FOUND = 1
 
 
@@ -61,7 +62,12 @@ def predict(
     debug: options.Debug = False,
 ) -> None:
     """Predict the classes of images. Those that can't be read are named and passed over."""
-    folder = model_folder(model)
+    folder = model.expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"no such model folder: {model} (looked for {folder.absolute()}); give the folder that "
+            "`autotl fit` named as its model"
+        )
     paths = image_paths(images)
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
         raise InputError(f"--csv: no such folder: {csv_file.absolute().parent}")
@@ -81,22 +87,6 @@ def predict(
         listed = "\n".join(f"  {line}" for line in unreadable)
         say(f"{len(unreadable)} of {len(paths)} images can't be read:\n{listed}", style="red")
         raise typer.Exit(_UNREADABLE_FOUND)
-
-
-def model_folder(path: Path) -> Path:
-    """The folder that holds the model: the path itself, or its ``model`` if it is a fit's folder.
-
-    Raises:
-        InputError: if there is no such folder.
-    """
-    place = path.expanduser()
-    if not place.is_dir():
-        raise InputError(
-            f"no such model folder: {path} (looked for {place.absolute()}); give the folder that "
-            "`autotl fit` named as its model"
-        )
-    inner = place / "model"
-    return inner if inner.is_dir() else place
 
 
 def image_paths(given: Sequence[str]) -> list[str]:
@@ -133,29 +123,36 @@ def image_paths(given: Sequence[str]) -> list[str]:
 def _predictions(
     recommendation: Any, paths: Sequence[str], unreadable: list[str]
 ) -> Iterator[Prediction]:
-    """Predictions batch by batch; what can't be read is added to ``unreadable``."""
-    for start in range(0, len(paths), BATCH_SIZE):
-        readable: list[tuple[str, Image]] = []
-        for path in paths[start : start + BATCH_SIZE]:
-            image = _decoded(path, unreadable)
-            if image is not None:
-                readable.append((path, image))
-        if not readable:
-            continue
-        rows = recommendation.predict_proba([image for _, image in readable])
-        for (path, _), row in zip(readable, rows, strict=True):
+    """Predictions in the order of the paths; what can't be read is added to ``unreadable``."""
+    size = recommendation.model.backbone.image_size
+    for batch in _batches(paths, size, unreadable):
+        rows = recommendation.predict_proba([image for _, image in batch])
+        for (path, _), row in zip(batch, rows, strict=True):
             label = str(recommendation.class_names[int(row.argmax())])
             yield Prediction(path, label, tuple(float(value) for value in row))
 
 
-def _decoded(path: str, unreadable: list[str]) -> Image | None:
+def _batches(
+    paths: Sequence[str], size: int, unreadable: list[str]
+) -> Iterator[list[tuple[str, Image]]]:
+    """Decoded pictures, as many at a time as memory easily holds."""
     from autotl.data.pictures import decode
 
-    try:
-        return decode(path)
-    except UnreadableImageError as error:
-        unreadable.append(f"{path}: {error}")
-        return None
+    batch: list[tuple[str, Image]] = []
+    n_pixels = 0
+    for path in paths:
+        try:
+            image = decode(path, min_size=size)
+        except UnreadableImageError as error:
+            unreadable.append(f"{path}: {error}")
+            continue
+        batch.append((path, image))
+        n_pixels += image.width * image.height
+        if len(batch) == BATCH_SIZE or n_pixels > BATCH_PIXELS:
+            yield batch
+            batch, n_pixels = [], 0
+    if batch:
+        yield batch
 
 
 def show_table(predictions: Sequence[Prediction], class_names: Sequence[str] | None) -> None:
@@ -164,7 +161,7 @@ def show_table(predictions: Sequence[Prediction], class_names: Sequence[str] | N
     if not console.is_terminal:  # a pipe gets whole paths, tab by tab
         for prediction in predictions:
             fields = _fields(prediction, class_names, digits=4)
-            console.print("\t".join(fields), soft_wrap=True, markup=False)
+            typer.echo("\t".join(fields))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("path", overflow="fold")

@@ -41,24 +41,23 @@ def errors_to_exits(command: Callable[P, None]) -> Callable[P, None]:
             raise
         except KeyboardInterrupt:
             say("interrupted", style="red")
-            code = INTERRUPTED
-        except AutotlError as error:
-            code = USER_ERROR
-            message = str(error)
+            raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            code = BUG
-            message = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            if not kwargs.get("debug"):
-                message += "\nthis is a bug; run with --debug"
-        else:
-            return
-        if code != INTERRUPTED:
-            if kwargs.get("debug"):
+            debug = bool(kwargs.get("debug"))
+            if debug:
                 traceback.print_exc()
-            say(f"error: {message}", style="red")
-        raise typer.Exit(code)
+            say(f"error: {_told(error, debug)}", style="red")
+            raise typer.Exit(USER_ERROR if isinstance(error, AutotlError) else BUG) from error
 
     return guarded
+
+
+def _told(error: Exception, debug: bool) -> str:
+    """An error in words; one that isn't the user's is called a bug."""
+    if isinstance(error, AutotlError):
+        return str(error)
+    message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return message if debug else f"{message}\nthis is a bug; run with --debug"
 
 
 def say(text: str, style: str = "") -> None:

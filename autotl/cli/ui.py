@@ -64,7 +64,7 @@ def ui_command(output: Path, host: str, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "ui"),
         *("--backend-store-uri", f"sqlite:///{store}"),
-        *("--default-artifact-root", (folder / "artifacts").as_uri()),
+        *("--default-artifact-root", (folder / "mlartifacts").as_uri()),
         *("--host", host),
         *("--port", str(port)),
         *("--workers", "1"),
@@ -136,7 +136,14 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+    """The user's variables; unless they say otherwise, no telemetry and no queue of server jobs,
+    which is of no use here and takes eight more processes."""
+    defaults = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
+    return {**defaults, **os.environ}
 
 
 def _in_url(host: str) -> str:

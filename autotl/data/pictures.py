@@ -71,7 +71,8 @@ def decode(data: bytes | str | os.PathLike[str], min_size: int | None = None) ->
             the picture itself is smaller).
 
     Returns:
-        An image of mode ``RGB`` or ``L``, fully loaded.
+        An image of mode ``RGB`` or ``L``, fully loaded. Its ``info["original_size"]`` is the
+        upright picture's width and height before any reduction.
 
     Raises:
         UnreadableImageError: no such file, empty, truncated, not a picture, or more pixels than
@@ -83,10 +84,14 @@ def decode(data: bytes | str | os.PathLike[str], min_size: int | None = None) ->
     try:
         with Image.open(io.BytesIO(content), formats=_readable_formats()) as image:
             _refuse_bomb(image)
+            width, height = image.size
+            lies_down = _orientation(image) >= 5
             if min_size is not None and image.format in ("JPEG", "MPO"):
                 image.draft(None, (min_size, min_size))
             image.load()
-            return as_seen(image)
+            seen = as_seen(image)
+            seen.info["original_size"] = (height, width) if lies_down else (width, height)
+            return seen
     except (UnreadableImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:

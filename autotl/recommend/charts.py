@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ def colour_of(strategy: str) -> str:
     return _FURTHER_COLOURS[sum(strategy.encode()) % len(_FURTHER_COLOURS)]
 
 
-def learning_curves(records: Sequence[TrialRecord], decision: Decision) -> str:
+def learning_curves(records: Sequence[TrialRecord], decision: Decision) -> Markup:
     """Validation score against the trial's seconds, a line per trial; empty without points.
 
     The best finished trial of each strategy is drawn strong; a trial that was cut off ends in a
@@ -60,7 +61,7 @@ def learning_curves(records: Sequence[TrialRecord], decision: Decision) -> str:
     lines = [(record, _points(record, decision.metric)) for record in records]
     lines = [(record, points) for record, points in lines if len(points)]
     if not lines:
-        return ""
+        return Markup("")
     figure, axes = _figure()
     for record, points in sorted(lines, key=lambda line: line[0].number in best):
         strong = record.number in best
@@ -86,7 +87,7 @@ def learning_curves(records: Sequence[TrialRecord], decision: Decision) -> str:
     return _svg(figure, "curves", "Learning curves of all trials")
 
 
-def score_against_cost(records: Sequence[TrialRecord], decision: Decision) -> str:
+def score_against_cost(records: Sequence[TrialRecord], decision: Decision) -> Markup:
     """Every finished trial's value against its seconds, with 95 % intervals for the best."""
     finished = [
         (record, max(record.seconds, 1e-3), _value(record, decision.metric))
@@ -95,7 +96,7 @@ def score_against_cost(records: Sequence[TrialRecord], decision: Decision) -> st
     ]
     finished = [point for point in finished if np.isfinite(point[1:]).all()]
     if not finished:
-        return ""
+        return Markup("")
     figure, axes = _figure()
     seen = [value for _, _, value in finished]
     for record, seconds, value in finished:
@@ -147,7 +148,7 @@ def score_against_cost(records: Sequence[TrialRecord], decision: Decision) -> st
     return _svg(figure, "cost", "Score against cost of all finished trials")
 
 
-def stage_distances(per_backbone: Mapping[str, Sequence[float]]) -> str:
+def stage_distances(per_backbone: Mapping[str, Sequence[float]]) -> Markup:
     """Distance to the source domain at each stage, a line per backbone; empty without any."""
     known = {
         name: np.asarray(distances, dtype=float)
@@ -155,10 +156,10 @@ def stage_distances(per_backbone: Mapping[str, Sequence[float]]) -> str:
         if np.isfinite(np.asarray(distances, dtype=float)).any()
     }
     if not known:
-        return ""
+        return Markup("")
     figure, axes = _figure(height=2.9)
     styles = ("-", "--", "-.", ":")
-    for index, (name, distances) in enumerate(known.items()):
+    for index, distances in enumerate(known.values()):
         stages = np.arange(1, len(distances) + 1)
         there = np.isfinite(distances)
         axes.plot(
@@ -168,17 +169,16 @@ def stage_distances(per_backbone: Mapping[str, Sequence[float]]) -> str:
             marker="o",
             color=_FURTHER_COLOURS[index % len(_FURTHER_COLOURS)],
             linewidth=2,
-            label=one_line(name),
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("stage, from the input on")
     axes.set_ylim(bottom=0.0)
     axes.set_title("distance to the source domain", loc="left", fontsize=10.5, color=MUTED)
-    axes.legend(frameon=False, fontsize=9.5)
+    axes.legend(axes.lines, [one_line(name) for name in known], frameon=False, fontsize=9.5)
     return _svg(figure, "stages", "Distance to the source domain per stage")
 
 
-def class_counts(counts: Sequence[int]) -> str:
+def class_counts(counts: Sequence[int]) -> Markup:
     """Images per class, the largest class first, without names: for many classes."""
     figure, axes = _figure(height=2.4)
     ordered = np.sort(np.asarray(counts))[::-1]
@@ -191,7 +191,7 @@ def class_counts(counts: Sequence[int]) -> str:
     return _svg(figure, "classes", "Images per class")
 
 
-def confusion_image(shares: NDArray[np.float64]) -> str:
+def confusion_image(shares: NDArray[np.float64]) -> Markup:
     """The confusion matrix as a picture, without names: for many classes.
 
     Args:
@@ -276,11 +276,11 @@ def _legend(axes: Axes, strategies: Sequence[str], metric: str) -> None:
     axes.set_title(
         f"validation {metric_words(metric)}{unit}", loc="left", fontsize=10.5, color=MUTED
     )
-    for strategy in dict.fromkeys(sorted(strategies)):
-        axes.plot(
-            [], [], _MARKERS.get(strategy, "D"), color=colour_of(strategy), label=one_line(strategy)
-        )
+    names = sorted(set(strategies))
+    marks = [axes.plot([], [], _MARKERS.get(name, "D"), color=colour_of(name))[0] for name in names]
     axes.legend(
+        marks,
+        [one_line(name) for name in names],
         frameon=False,
         fontsize=9.5,
         loc="lower center",
@@ -291,7 +291,7 @@ def _legend(axes: Axes, strategies: Sequence[str], metric: str) -> None:
     )
 
 
-def _svg(figure: Figure, name: str, title: str) -> str:
+def _svg(figure: Figure, name: str, title: str) -> Markup:
     """The figure as an ``<svg>`` element, scaled by the page, with ids of its own."""
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
@@ -305,4 +305,4 @@ def _svg(figure: Figure, name: str, title: str) -> str:
     svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     head, rest = svg.split(">", 1)
     head = re.sub(r'\s(width|height|version)="[^"]*"', "", head)
-    return f'{head} role="img" aria-label="{title}">{rest.strip()}'
+    return Markup(f'{head} role="img" aria-label="{title}">{rest.strip()}')

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from autotl.recommend import charts
@@ -59,7 +58,7 @@ def confusion_view(
         "where": where,
         "names": list(names),
         "rows": rows,
-        "picture": "" if few else Markup(charts.confusion_image(shares)),  # noqa: S704
+        "picture": "" if few else charts.confusion_image(shares),
         "pairs": _confused_pairs(counts, per_class, names),
         "weakest": [] if few else _weakest(counts, per_class, names),
     }

@@ -172,7 +172,7 @@ def decide(
     summaries = [
         _summarise(name, records, finalists.get(name), winner, comparison) for name in names
     ]
-    summaries.sort(key=lambda s: (s.best is None, s.difference))
+    summaries.sort(key=lambda s: (s.best is None, math.isnan(s.difference), s.difference))
     return Decision(
         winner=winner,
         metric=metric.name,

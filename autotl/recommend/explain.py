@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from autotl.analysis.profile import DatasetProfile
 from autotl.metrics import METRICS
 from autotl.recommend.decision import Decision, RuleOutcome, StrategySummary, TestScore
 from autotl.recommend.words import (
+    UNIT,
     counted,
     describe_config,
     format_interval,
@@ -86,9 +88,15 @@ def describe_winner(decision: Decision, profile: DatasetProfile) -> str:
 
 
 def _fill(words: str, indent: str = "") -> str:
-    return textwrap.fill(
-        words, WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent=indent
+    """Wrapped, but not between a figure and its unit."""
+    filled = textwrap.fill(
+        re.sub(UNIT, "\u00a0", words),
+        WIDTH,
+        break_long_words=False,
+        break_on_hyphens=False,
+        subsequent_indent=indent,
     )
+    return filled.replace("\u00a0", " ")
 
 
 def _expected(decision: Decision, profile: DatasetProfile) -> str:
@@ -162,7 +170,7 @@ def _strategy_cells(decision: Decision, summary: StrategySummary) -> tuple[str, 
     n_trials = summary.n_complete + summary.n_pruned + summary.n_other
     tried = f"{counted(n_trials, 'trial')} {format_seconds(summary.total_seconds)}"
     if summary.best is None:
-        return name, "none finished", "", "", tried
+        return name, "", "none finished", "", tried
     return (
         name,
         format_value(decision.metric, summary.value),

@@ -1,4 +1,4 @@
-"""What the user holds in the end: the recommendation, the model that predicts, the way to save it."""
+"""What the user holds in the end: the recommendation, and the model that predicts."""
 
 from __future__ import annotations
 
@@ -121,18 +121,19 @@ class Recommendation:
             return np.empty((0, len(self.class_names)), dtype=np.float32)
         return np.concatenate(found)
 
-    def score(self, dataset: Any, **columns: str | None) -> float:
+    def score(self, dataset: Any, *, image: str | None = None, label: str | None = None) -> float:
         """The value of :attr:`metric` on another labelled data set.
 
         Args:
             dataset: of any kind that :func:`autotl.fit` takes; its classes must be among the
                 model's.
-            **columns: ``image`` and ``label``, for tables.
+            image: column of image paths, for tables.
+            label: column of labels, for tables.
 
         Raises:
             InputError: for a class that the model doesn't know, or pictures that can't be read.
         """
-        table = read_dataset(dataset, **columns)
+        table = read_dataset(dataset, image=image, label=label)
         strange = sorted(set(table.class_names) - set(self.class_names))
         if strange:
             raise InputError(

@@ -5,42 +5,39 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
 from autotl.analysis.profile import DatasetProfile
-from autotl.metrics import METRICS
-from autotl.recommend import charts
+from autotl.recommend import charts, views
 from autotl.recommend.confusion import confusion_view
-from autotl.recommend.decision import Decision, StrategySummary, TestScore
-from autotl.recommend.explain import describe_winner, rank_trials
+from autotl.recommend.decision import Decision, TestScore
+from autotl.recommend.explain import describe_winner
 from autotl.recommend.words import (
+    UNIT,
     UNKNOWN,
-    describe_config,
-    format_difference,
     format_interval,
     format_seconds,
     format_value,
-    in_nats,
     metric_words,
     one_line,
     sentence,
-    short_count,
 )
 from autotl.strategies.base import TrialRecord
 
 MAX_SAMPLES = 60
-MAX_LABELLED_CLASSES = 24
-MAX_TRIALS = 300
 
 _THUMBNAIL_PIXELS = 192
 _HEADLINES = {
@@ -134,7 +131,15 @@ def render_report(contents: ReportContents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["marked"] = _marked
     return environment.get_template("report.html.jinja").render(_view(contents))
+
+
+def _marked(words: str) -> Markup:
+    """Words as HTML: escaped, names in backticks as code, figures kept with their units."""
+    html = re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(words)))
+    html = re.sub(r"(?<=\d) x (?=the head)", " \u00d7 ", html)
+    return Markup(re.sub(UNIT, "\u00a0", html))
 
 
 def _view(contents: ReportContents) -> dict[str, Any]:
@@ -149,27 +154,32 @@ def _view(contents: ReportContents) -> dict[str, Any]:
         "winner": decision.winner.strategy,
         "settings": sentence(describe_winner(decision, profile)),
         "tiles": _tiles(contents),
-        "explanation": _paragraphs(contents.explanation),
-        "notes": [sentence(note) for note in decision.notes],
-        "strategies": _strategies(decision),
-        "curves": Markup(charts.learning_curves(contents.records, decision)),  # noqa: S704
-        "cost": Markup(charts.score_against_cost(contents.records, decision)),  # noqa: S704
-        "trials": _trials(contents),
+        "explanation": [
+            (kind, [text for _, text in lines])
+            for kind, lines in groupby(_paragraphs(contents.explanation), key=itemgetter(0))
+        ],
+        "plain_text": contents.explanation,
+        "strategies": views.strategies(decision),
+        "curves": charts.learning_curves(contents.records, decision),
+        "cost": charts.score_against_cost(contents.records, decision),
+        "trials": views.trials(contents.records, decision, profile),
         "n_trials": len(contents.records),
-        "rules": _rules(decision),
+        "rules": views.rules(decision),
         "confusion": _confusion(contents),
         "samples": [_sample(sample) for sample in contents.samples[:MAX_SAMPLES]],
-        "data": _data(profile),
-        "backbones": _backbones(profile),
-        "stages": Markup(  # noqa: S704
-            charts.stage_distances(
-                {name: b.similarity.per_stage for name, b in profile.backbones.items()}
-            )
+        "data": views.data(profile),
+        "backbones": views.backbones(profile),
+        "stages": charts.stage_distances(
+            {name: b.similarity.per_stage for name, b in profile.backbones.items()}
         ),
         "environment": dict(contents.environment),
         "tracking_hint": contents.tracking_hint,
         "colours": {
-            record.strategy: charts.colour_of(record.strategy) for record in contents.records
+            name: charts.colour_of(name)
+            for name in (
+                *(record.strategy for record in contents.records),
+                *(summary.strategy for summary in decision.strategies),
+            )
         },
     }
 
@@ -201,125 +211,26 @@ def _tiles(contents: ReportContents) -> list[tuple[str, str, str]]:
 
 
 def _paragraphs(explanation: str) -> list[tuple[str, str]]:
-    """The explanation as (kind, text): ``p``, ``li`` or ``pre``; see ``explain`` for its lines."""
+    """The explanation's sentences as (``p`` or ``li``, text).
+
+    Left out is what the page shows otherwise: the recommended settings, and the table of
+    strategies with the line before it. See ``explain`` for the meaning of the indents.
+    """
     found: list[tuple[str, str]] = []
-    previous = ""
-    for line in explanation.splitlines():
-        if not line.strip():
-            previous = ""
-        elif line.startswith("    "):
-            if previous == "pre":
-                line = f"{found.pop()[1]}\n{line[4:]}"
+    for block in explanation.split("\n\n"):
+        lines = block.splitlines()
+        if block.startswith("Recommended: ") or any(line.startswith("    ") for line in lines):
+            continue
+        start = len(found)
+        for line in lines:
+            if line.startswith("- "):
+                found.append(("li", line[2:]))
+            elif len(found) == start:
+                found.append(("p", line))
             else:
-                line = line[4:]
-            found.append(("pre", line))
-            previous = "pre"
-        elif line.startswith("- "):
-            found.append(("li", line[2:]))
-            previous = "li"
-        elif previous in {"p", "li"}:
-            kind, text = found.pop()
-            found.append((kind, f"{text} {line.strip()}"))
-        else:
-            found.append(("p", line))
-            previous = "p"
+                kind, text = found[-1]
+                found[-1] = (kind, f"{text} {line.strip()}")
     return found
-
-
-def _strategies(decision: Decision) -> list[dict[str, Any]]:
-    """Rows of the comparison, with the places of a bar and its mark in per cent."""
-    ends = [end for s in decision.strategies for end in (*s.interval, s.value) if np.isfinite(end)]
-    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    margin = max(0.08 * (high - low), 1e-6)
-    low, high = low - margin, high + margin
-
-    def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
-
-    def row(summary: StrategySummary) -> dict[str, Any]:
-        is_winner = summary.strategy == decision.winner.strategy
-        bar = None
-        if np.isfinite([*summary.interval, summary.value]).all():
-            left, right = map(place, summary.interval)
-            bar = {"left": left, "width": round(right - left, 2), "mark": place(summary.value)}
-        behind = UNKNOWN
-        if is_winner:
-            behind = "recommended"
-        elif summary.best is not None:
-            behind = _behind(decision.metric, summary)
-        return {
-            "name": summary.strategy,
-            "is_winner": is_winner,
-            "bar": bar,
-            "value": format_value(decision.metric, summary.value),
-            "interval": format_interval(decision.metric, summary.interval),
-            "behind": behind,
-            "seconds": format_seconds(summary.seconds),
-            "total": format_seconds(summary.total_seconds),
-            "n_complete": summary.n_complete,
-            "n_pruned": summary.n_pruned,
-            "n_other": summary.n_other,
-        }
-
-    return [row(summary) for summary in decision.strategies]
-
-
-def _behind(metric: str, summary: StrategySummary) -> str:
-    if not np.isfinite(summary.difference):
-        return UNKNOWN
-    words = format_difference(metric, abs(summary.difference), summary.standard_error)
-    return f"{words} {'ahead' if summary.difference < 0 else 'behind'}"
-
-
-def _trials(contents: ReportContents) -> list[dict[str, Any]]:
-    metric = contents.decision.metric
-    sign = 1.0 if METRICS[metric].greater_is_better else -1.0
-    rows = []
-    for rank, record in enumerate(rank_trials(contents.records)[:MAX_TRIALS], start=1):
-        result = record.result
-        backbone = contents.profile.backbones.get(str(record.config.get("backbone")))
-        stages = None if backbone is None else backbone.num_stages
-        value = float("nan") if result is None else sign * result.score
-        last = record.curve[-1] if record.curve else None
-        state = record.state
-        if result is None and last is not None:
-            reached = format_value(metric, sign * last.score)
-            state = f"{state} at {reached}" if reached != UNKNOWN else state
-        rows.append(
-            {
-                "rank": "" if result is None else rank,
-                "number": record.number,
-                "strategy": record.strategy,
-                "settings": describe_config(record.strategy, record.config, num_stages=stages),
-                "advice": ", ".join(record.advice),
-                "state": state,
-                "error": record.error or "",
-                "value": format_value(metric, value),
-                "value_key": f"{value:.6g}",
-                "seconds": format_seconds(record.seconds),
-                "seconds_key": f"{record.seconds:.6g}",
-                "n_trainable": UNKNOWN if result is None else short_count(result.n_trainable),
-                "n_trainable_key": "nan" if result is None else result.n_trainable,
-                "is_winner": record.number == contents.decision.winner.number,
-            }
-        )
-    return rows
-
-
-def _rules(decision: Decision) -> list[dict[str, str]]:
-    order = ("overturned", "held", "undecided", "untested")
-    return [
-        {
-            "name": rule.name,
-            "advice": sentence(rule.advice),
-            "source": rule.source,
-            "figures": rule.figures,
-            "verdict": rule.verdict,
-            "favoured": format_value(decision.metric, rule.favoured),
-            "others": format_value(decision.metric, rule.others),
-        }
-        for rule in sorted(decision.rules, key=lambda rule: order.index(rule.verdict))
-    ]
 
 
 def _confusion(contents: ReportContents) -> dict[str, Any]:
@@ -344,68 +255,11 @@ def _sample(sample: SamplePicture) -> dict[str, Any]:
     known = np.isfinite(sample.probability)
     return {
         "data": base64.b64encode(buffer.getvalue()).decode("ascii"),
-        "is_small": max(picture.size) < 96,
+        "is_small": max(picture.size) < 48,
         "name": one_line(sample.name),
+        "short_name": one_line(sample.name).rstrip("/").rsplit("/", 1)[-1],
         "label": one_line(sample.label),
         "predicted": one_line(sample.predicted),
         "probability": f"{100 * sample.probability:.0f} %" if known else UNKNOWN,
         "is_right": sample.label == sample.predicted,
     }
-
-
-def _data(profile: DatasetProfile) -> dict[str, Any]:
-    size = profile.size
-    width, height = size.median_size
-    smallest, largest = size.size_range
-    folds = f"{profile.n_folds}-fold cross-validation" if profile.n_folds > 1 else "hold-out"
-    facts = [
-        ("Development images", f"{size.n_samples:,}"),
-        ("Locked test images", f"{size.n_test:,}"),
-        ("Classes", f"{size.n_classes:,}"),
-        ("Largest : smallest class", f"{size.imbalance:.1f} : 1"),
-        ("Validation", folds),
-        ("Median picture", f"{width:,} x {height:,} pixels"),
-        ("Sides", f"{smallest:,} to {largest:,} pixels"),
-        ("Without colour", f"{100 * size.grey_share:.0f} %"),
-        ("Exact duplicates", f"{size.n_duplicates:,}"),
-        ("Left out as unreadable", f"{profile.n_quarantined:,}"),
-        ("Fingerprint", profile.fingerprint[:16]),
-    ]
-    counts = list(size.samples_per_class)
-    names = [one_line(name) for name in profile.class_names]
-    most = max([1, *counts])
-    order = sorted(range(len(counts)), key=lambda i: -counts[i])
-    classes = [(names[i], counts[i], round(100 * counts[i] / most, 1)) for i in order]
-    many = len(classes) > MAX_LABELLED_CLASSES
-    return {
-        "facts": facts,
-        "classes": [] if many else classes,
-        "chart": Markup(charts.class_counts(counts)) if many else "",  # noqa: S704
-        "extremes": [classes[:3], classes[-3:]] if many else [],
-    }
-
-
-def _backbones(profile: DatasetProfile) -> list[dict[str, str]]:
-    rows = []
-    for name, backbone in profile.backbones.items():
-        similarity = backbone.similarity
-        words = f"unknown: {similarity.reason}" if similarity.reason else "unknown"
-        if similarity.value is not None:
-            words = f"{similarity.value:.2f}"
-            if similarity.interval is not None:
-                low, high = similarity.interval
-                words += f" ({low:.2f} to {high:.2f})"
-        rows.append(
-            {
-                "name": name,
-                "n_parameters": short_count(backbone.n_parameters),
-                "num_stages": str(backbone.num_stages),
-                "image_size": f"{backbone.image_size} px",
-                "ratio": f"{backbone.samples_per_parameter:.2g}",
-                "similarity": words,
-            }
-        )
-    return rows
-
-
-__all__ = ["ReportContents", "SamplePicture", "in_nats", "render_report", "write_report"]

@@ -8,6 +8,9 @@ from typing import Any
 
 UNKNOWN = "–"  # noqa: RUF001 (an en dash, as tables show a figure that isn't there)
 
+UNIT = r"(?<=\d) (?=%|nats\b|points\b|s\b|min\b|h\b)"
+"""The space between a figure and its unit, where no line should break."""
+
 _METRIC_WORDS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",

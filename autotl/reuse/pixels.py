@@ -154,13 +154,13 @@ def _write_store(
         except UnreadableImageError as error:
             reasons[sample] = str(error) or "unreadable"
             return
-        pixels[sample] = values
+        rows[sample] = values
         original_sizes[sample] = picture.info.get("original_size", picture.size)
         is_grey[sample] = bool(np.all(values == values[..., :1]))
         digests[sample] = hashlib.blake2b(values.tobytes(), digest_size=16).digest()
 
     try:
-        pixels = np.lib.format.open_memmap(
+        rows = np.lib.format.open_memmap(
             unfinished, mode="w+", dtype=np.uint8, shape=(n, image_size, image_size, 3)
         )
         with ThreadPoolExecutor(n_cpus()) as pool:
@@ -169,8 +169,7 @@ def _write_store(
                 list(pool.map(decode, range(start, stop)))
                 if on_progress is not None:
                     on_progress(stop, n)
-        pixels.flush()
-        del pixels
+        rows.flush()
         os.replace(unfinished, file)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -101,10 +101,11 @@ def run_trial(
         torch.cuda.reset_peak_memory_stats(task.device)
     try:
         result = strategy.run(config, task, reporter)
-        if np.isfinite(result.score):
+        score = result.score
+        if np.isfinite(score):
             state = "complete"
         else:
-            result, error = None, f"the {task.metric.name} of its predictions is {result.score}"
+            result, error = None, f"the {task.metric.name} of its predictions is {score}"
     except TrialStopped as stopped:
         state = stopped.reason
     except DivergedError as diverged:
@@ -129,8 +130,11 @@ def run_trial(
             run_id=run.run_id,
         )
         run.end(state, _figures(record), error)
-    value = None if result is None else task.metric.value(task.labels[result.samples],
-                                                          result.probabilities)
+    value = (
+        None
+        if result is None
+        else task.metric.value(task.labels[result.samples], result.probabilities)
+    )
     progress.trial_ended(trial.number, strategy.name, state, value, record.seconds)
     return record
 

@@ -115,7 +115,9 @@ class StrategySampler(BaseSampler):
             own = [t for t in earlier if _strategy_of(t) == strategy]
             if len([t for t in own if t.state != TrialState.FAIL]) < _FIRST_TRIALS:
                 return strategy
-            values = [t.value for t in own if t.state == TrialState.COMPLETE and t.value is not None]
+            values = [
+                t.value for t in own if t.state == TrialState.COMPLETE and t.value is not None
+            ]
             best[index] = max(values, default=-np.inf)
         if not np.isfinite(best).any():
             best[:] = 0.0

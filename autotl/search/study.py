@@ -30,7 +30,12 @@ _MAX_UNAFFORDABLE = 8
 
 _DEFAULTS: tuple[Mapping[str, Any], ...] = (
     {STRATEGY: "bottleneck", "bottleneck.layers": "last_4", "bottleneck.head": "svm"},
-    {STRATEGY: "finetune", "finetune.freeze_depth": 0, "finetune.lr": 2e-3, "finetune.lr_ratio": 1.0},
+    {
+        STRATEGY: "finetune",
+        "finetune.freeze_depth": 0,
+        "finetune.lr": 2e-3,
+        "finetune.lr_ratio": 1.0,
+    },
     {STRATEGY: "scratch", "scratch.n_removed": 0, "scratch.lr": 3e-3},
 )
 
@@ -60,6 +65,7 @@ class StudySpec:
 
 def create_study(spec: StudySpec, profile: DatasetProfile) -> None:
     """Make the study in its storage and enqueue the first trials: the rules of thumb that apply."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=spec.name, storage=open_storage(spec.storage), direction="maximize"
     )
@@ -75,9 +81,7 @@ def open_storage(url: str) -> RDBStorage:
     return RDBStorage(url, engine_kwargs=options)
 
 
-def first_trials(
-    strategies: tuple[str, ...], profile: DatasetProfile
-) -> list[dict[str, Any]]:
+def first_trials(strategies: tuple[str, ...], profile: DatasetProfile) -> list[dict[str, Any]]:
     """What is tried first: one trial of each strategy, cheapest first, then the rules of thumb.
 
     Every parameter that a rule leaves open is drawn.

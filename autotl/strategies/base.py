@@ -2,7 +2,7 @@
 
 A strategy's life: the search calls ``suggest`` with an Optuna trial and gets a frozen config;
 ``run`` then trains and validates it on every fold of the task and tells a reporter how it goes;
-the winner's config is given to ``fit`` once more, with all development samples, for the final model.
+the winner's config is given to ``fit`` once more, with all samples, for the final model.
 """
 
 from __future__ import annotations
@@ -125,10 +125,6 @@ class Task:
     device: torch.device
     seed: int = 0
 
-    def precision(self, backbone: str) -> str:
-        """The precision in which this backbone trains fastest here."""
-        return self.speeds[backbone].precision
-
     @property
     def all_samples(self) -> NDArray[np.int64]:
         """Indices of all development samples."""
@@ -211,8 +207,15 @@ class TrialRecord:
 class Strategy(Protocol):
     """A way to use a pretrained network. Implementations hold no state."""
 
-    name: str
-    Config: type[StrategyConfig]
+    @property
+    def name(self) -> str:
+        """Its name, and the prefix of its parameters."""
+        ...
+
+    @property
+    def Config(self) -> type[StrategyConfig]:
+        """Its settings."""
+        ...
 
     def suggest(self, trial: Trial, profile: DatasetProfile) -> StrategyConfig:
         """Choose a config; every parameter's name starts with the strategy's name and a dot."""
@@ -324,4 +327,3 @@ def cross_validate(
         n_trainable=first.n_trainable,
         model=first,
     )
-

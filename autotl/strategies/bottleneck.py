@@ -73,7 +73,7 @@ class Bottleneck:
             backbone=suggest_backbone(trial, self.name, profile),
             layers=trial.suggest_categorical("bottleneck.layers", _LAYERS),
             head=trial.suggest_categorical("bottleneck.head", ("svm", "logistic")),
-            C=trial.suggest_float("bottleneck.C", 1e-4, 10.0, log=True),
+            C=trial.suggest_float("bottleneck.C", 1e-4, 1.0, log=True),
             balanced=trial.suggest_categorical("bottleneck.balanced", (False, True)),
         )
 

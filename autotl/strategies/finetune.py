@@ -1,4 +1,4 @@
-"""Partial fine-tuning: a new softmax head, the first stages frozen, the rest trained more slowly."""
+"""Partial fine-tuning: a new softmax head, first stages frozen, the rest trained more slowly."""
 
 from __future__ import annotations
 

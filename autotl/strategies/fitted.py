@@ -37,6 +37,8 @@ class FeatureClassifier(nn.Module):
         self, network: StagedNetwork, depths: Sequence[int], n_inputs: int, n_classes: int
     ) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
         self.depths = tuple(depths)
         self.network = network.drop_above(max(depths))
         self.register_buffer("mean", torch.zeros(n_inputs))
@@ -83,7 +85,7 @@ class FittedModel:
         found = np.empty((len(samples), self.n_classes), dtype=np.float32)
         for start in range(0, len(samples), _BATCH):
             batch = torch.from_numpy(pixels[samples[start : start + _BATCH]]).to(device)
-            x = self.backbone.normalise(batch).contiguous(memory_format=torch.channels_last)
+            x = self.backbone.normalise(batch)
             with autocast(precision, device):
                 logits = network(x)
             found[start : start + _BATCH] = logits.float().softmax(dim=1).cpu().numpy()
@@ -125,4 +127,3 @@ class FittedModel:
         except (RuntimeError, KeyError) as error:
             raise InputError(f"the model's weights don't fit its description: {error}") from error
         return cls(backbone, network.eval(), n_classes, int(values["n_trainable"]))
-

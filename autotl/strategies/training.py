@@ -78,8 +78,8 @@ def train_network(
         TrialStopped: from the reporter.
     """
     device = task.device
-    precision = task.precision(backbone.name)
-    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    speed = task.speeds[backbone.name]
+    network = network.to(device).to(memory_format=speed.memory_format)
     optimizer = torch.optim.AdamW(_groups(parameters, recipe.weight_decay), betas=(0.9, 0.99))
     batch_size = min(recipe.batch_size or batch_size_for(len(train)), len(train))
     n_batches = max(1, len(train) // batch_size)
@@ -105,9 +105,9 @@ def train_network(
                 shown = augment(
                     shown, recipe.augmentation, mirror=recipe.mirror, generator=generator
                 )
-                x = backbone.normalise(shown).contiguous(memory_format=torch.channels_last)
+                x = backbone.normalise(shown).contiguous(memory_format=speed.memory_format)
                 target = torch.from_numpy(task.labels[batch]).to(device)
-                with autocast(precision, device):
+                with autocast(speed.precision, device):
                     logits = network(x)
                 loss = functional.cross_entropy(
                     logits.float(), target, weights, label_smoothing=recipe.label_smoothing
@@ -124,10 +124,14 @@ def train_network(
                 )
             if validation is not None:
                 probabilities = model.predict_proba(
-                    pixels, validation, device=device, precision=precision
+                    pixels, validation, device=device, precision=speed.precision
                 )
                 _report_epoch(
-                    reporter, task, validation, probabilities, (epoch + 1) / recipe.epochs,
+                    reporter,
+                    task,
+                    validation,
+                    probabilities,
+                    (epoch + 1) / recipe.epochs,
                     {"train_loss": train_loss, "epoch": float(epoch + 1)},
                 )
     network.eval()

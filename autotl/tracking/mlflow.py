@@ -105,9 +105,7 @@ class MlflowFitRun:
         self.run_id = run_id
 
     @classmethod
-    def start(
-        cls, tracking_uri: str, name: str, artifact_root: Path | None = None
-    ) -> MlflowFitRun:
+    def start(cls, tracking_uri: str, name: str, artifact_root: Path | None = None) -> MlflowFitRun:
         """Open a parent run of that name in the experiment :data:`EXPERIMENT`."""
         recorder = Recorder(tracking_uri, artifact_root)
         experiment_id = recorder(lambda client: _experiment(client, artifact_root)) or ""
@@ -188,9 +186,7 @@ def _log_params(recorder: Recorder, run_id: str, params: Mapping[str, object]) -
     recorder(lambda client: client.log_batch(run_id, params=entries))
 
 
-def _log_metrics(
-    recorder: Recorder, run_id: str, metrics: Mapping[str, float], step: int
-) -> None:
+def _log_metrics(recorder: Recorder, run_id: str, metrics: Mapping[str, float], step: int) -> None:
     from mlflow.entities import Metric
 
     now_ms = int(time.time() * 1000)

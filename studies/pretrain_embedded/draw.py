@@ -12,6 +12,9 @@ import numpy as np
 
 from studies.pretrain_embedded import patterns, scenes
 
+VERSION = 1
+"""Raise it with every change of the pictures: rendered files of other versions are not used."""
+
 KIN = 10
 """Classes per kinship: neighbouring classes that share a generator and may be look-alikes."""
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from studies.pretrain_embedded.draw import FAMILIES, draw_class
+from studies.pretrain_embedded.draw import FAMILIES, VERSION, draw_class
 from studies.pretrain_embedded.evaluate import IMAGE_SIZE, TIMM_KWARGS, TIMM_NAME, build
 
 Log = Callable[[str], None]
@@ -33,8 +33,10 @@ class Config:
         n_held_out: Further instances per class, never trained on.
         epochs: Passes over the training images.
         batch_size: Images per step.
-        lr: Peak learning rate of SGD with Nesterov momentum 0.9; linear warm-up, then cosine to 0.
-        warmup_epochs: Length of the warm-up.
+        lr: Peak learning rate of SGD with Nesterov momentum 0.9.
+        warmup_epochs: Length of the linear warm-up.
+        cosine_epochs: Where the cosine that follows would reach 0.
+        cooldown_epochs: Length of the linear fall to 0 at the end, on top of the cosine.
         weight_decay: On weights with more than one dimension.
         label_smoothing: Share of the target given to all classes.
         seed: Seed of drawing, initial weights, order and augmentation.
@@ -56,6 +58,8 @@ class Config:
     batch_size: int = 256
     lr: float = 0.4
     warmup_epochs: float = 1.0
+    cosine_epochs: float = 14.0
+    cooldown_epochs: float = 4.0
     weight_decay: float = 5e-5
     label_smoothing: float = 0.1
     seed: int = 0
@@ -64,11 +68,10 @@ class Config:
     def num_classes(self) -> int:
         return sum(self.classes.values())
 
-    def digest(self, *names: str) -> str:
-        """A short fingerprint of the named settings (all where none is named)."""
-        settings = asdict(self)
-        chosen = {name: settings[name] for name in names} if names else settings
-        return sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+    def digest(self) -> str:
+        """A short fingerprint of the settings and of the drawing code's version."""
+        settings = json.dumps([VERSION, asdict(self)], sort_keys=True)
+        return sha256(settings.encode()).hexdigest()[:12]
 
 
 QUICK = Config(
@@ -83,6 +86,8 @@ QUICK = Config(
     n_images=30,
     epochs=8,
     lr=0.2,
+    cosine_epochs=8.0,
+    cooldown_epochs=1.0,
     batch_size=128,
 )
 
@@ -105,7 +110,7 @@ def render(config: Config, work: Path, *, workers: int, log: Log) -> np.ndarray:
     per_class = config.n_images + config.n_held_out
     opened = []
     for family, n_classes in config.classes.items():
-        path = work / f"{family}-{n_classes}x{per_class}-seed{config.seed}.npy"
+        path = work / f"{family}-{n_classes}x{per_class}-seed{config.seed}-v{VERSION}.npy"
         if not path.is_file():
             start = time.monotonic()
             part = path.with_suffix(".part.npy")
@@ -211,15 +216,14 @@ def augment(x: torch.Tensor, mirror: torch.Tensor, g: torch.Generator) -> torch.
 # --- training ---------------------------------------------------------------------------------
 
 
-def _learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
-    warm = config.warmup_epochs * steps_per_epoch
-    if step < warm:
-        return config.lr * (step + 1) / warm
-    return (
-        config.lr
-        * 0.5
-        * (1 + math.cos(math.pi * (step - warm) / (config.epochs * steps_per_epoch - warm)))
-    )
+def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of a step (from 0): warm-up, cosine, linear cool-down to 0."""
+    epoch = step / steps_per_epoch
+    if epoch < config.warmup_epochs:
+        return config.lr * (step + 1) / (config.warmup_epochs * steps_per_epoch)
+    turn = (epoch - config.warmup_epochs) / (config.cosine_epochs - config.warmup_epochs)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(turn, 1.0)))
+    return config.lr * cosine * min(1.0, (config.epochs - epoch) / config.cooldown_epochs)
 
 
 @torch.inference_mode()
@@ -361,7 +365,7 @@ def train(
         loss_sum, right = 0.0, 0
         for step in range(steps):
             for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(config, epoch * steps + step, steps)
+                group["lr"] = learning_rate(config, epoch * steps + step, steps)
             index = order[step * config.batch_size : (step + 1) * config.batch_size]
             y = labels[index]
             x = augment(part.take(index), mirror[y], g).to(memory_format=torch.channels_last)

@@ -96,7 +96,7 @@ def _record(
             n_trainable=12_345,
         )
     curve = tuple(
-        CurvePoint((i + 1) / n_points, seconds * (i + 1) / n_points, final * (1 - 0.5**(i + 1)))
+        CurvePoint((i + 1) / n_points, seconds * (i + 1) / n_points, final * (1 - 0.5 ** (i + 1)))
         for i in range(n_points)
     )
     return TrialRecord(
@@ -139,7 +139,7 @@ def _profile(
         image_size=64,
         samples_per_parameter=(n_samples or len(labels)) / n_parameters,
         similarity=measured,
-        speed=Speed("fp32", 1e-4, 4e-4),
+        speed=Speed(precision="fp32", channels_last=False, forward_s=1e-4, train_s=4e-4),
         max_epochs=40,
     )
     return DatasetProfile(

@@ -121,5 +121,3 @@ def _work(
     signal.signal(signal.SIGTERM, _interrupt)
     torch.set_num_threads(threads)
     run_worker(spec, task, profile, fit_run, _QueueProgress(events))
-
-

@@ -1,0 +1,185 @@
+"""The report's tables: rows of strings and numbers, ready for the template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from autotl.analysis.profile import DatasetProfile
+from autotl.metrics import METRICS
+from autotl.recommend import charts
+from autotl.recommend.decision import Decision, StrategySummary
+from autotl.recommend.explain import rank_trials
+from autotl.recommend.words import (
+    UNKNOWN,
+    describe_config,
+    format_difference,
+    format_interval,
+    format_seconds,
+    format_value,
+    one_line,
+    sentence,
+    short_count,
+)
+from autotl.strategies.base import TrialRecord
+
+MAX_LABELLED_CLASSES = 24
+MAX_TRIALS = 300
+
+
+def strategies(decision: Decision) -> list[dict[str, Any]]:
+    """Rows of the comparison, with the places of a bar and its mark in per cent."""
+    ends = [end for s in decision.strategies for end in (*s.interval, s.value) if np.isfinite(end)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    margin = max(0.08 * (high - low), 1e-6)
+    low, high = low - margin, high + margin
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2)
+
+    def row(summary: StrategySummary) -> dict[str, Any]:
+        is_winner = summary.strategy == decision.winner.strategy
+        bar = None
+        if np.isfinite([*summary.interval, summary.value]).all():
+            left, right = map(place, summary.interval)
+            bar = {"left": left, "width": round(right - left, 2), "mark": place(summary.value)}
+        behind = UNKNOWN
+        if is_winner:
+            behind = "recommended"
+        elif summary.best is not None:
+            behind = _behind(decision.metric, summary)
+        return {
+            "name": summary.strategy,
+            "is_winner": is_winner,
+            "bar": bar,
+            "value": format_value(decision.metric, summary.value),
+            "interval": format_interval(decision.metric, summary.interval),
+            "behind": behind,
+            "seconds": format_seconds(summary.seconds),
+            "total": format_seconds(summary.total_seconds),
+            "n_complete": summary.n_complete,
+            "n_pruned": summary.n_pruned,
+            "n_other": summary.n_other,
+        }
+
+    return [row(summary) for summary in decision.strategies]
+
+
+def _behind(metric: str, summary: StrategySummary) -> str:
+    if not np.isfinite(summary.difference):
+        return UNKNOWN
+    words = format_difference(metric, abs(summary.difference), summary.standard_error)
+    return f"{words} {'ahead' if summary.difference < 0 else 'behind'}"
+
+
+def trials(
+    records: Sequence[TrialRecord], decision: Decision, profile: DatasetProfile
+) -> list[dict[str, Any]]:
+    """Rows of the leaderboard, the best first, at most :data:`MAX_TRIALS`."""
+    metric = decision.metric
+    sign = 1.0 if METRICS[metric].greater_is_better else -1.0
+    rows = []
+    for rank, record in enumerate(rank_trials(records)[:MAX_TRIALS], start=1):
+        result = record.result
+        backbone = profile.backbones.get(str(record.config.get("backbone")))
+        stages = None if backbone is None else backbone.num_stages
+        value = float("nan") if result is None else sign * result.score
+        last = record.curve[-1] if record.curve else None
+        state = "out of time" if record.state == "deadline" else record.state
+        if result is None and last is not None:
+            reached = format_value(metric, sign * last.score)
+            state = f"{state} at {reached}" if reached != UNKNOWN else state
+        rows.append(
+            {
+                "rank": "" if result is None else rank,
+                "number": record.number,
+                "strategy": record.strategy,
+                "settings": describe_config(record.strategy, record.config, num_stages=stages),
+                "state": state,
+                "error": record.error or "",
+                "value": format_value(metric, value),
+                "value_key": f"{value:.6g}",
+                "seconds": format_seconds(record.seconds),
+                "seconds_key": f"{record.seconds:.6g}",
+                "n_trainable": UNKNOWN if result is None else short_count(result.n_trainable),
+                "n_trainable_key": "nan" if result is None else result.n_trainable,
+                "is_winner": record.number == decision.winner.number,
+            }
+        )
+    return rows
+
+
+def rules(decision: Decision) -> list[dict[str, str]]:
+    """What became of each rule of thumb, the overturned ones first."""
+    order = ("overturned", "held", "undecided", "untested")
+    return [
+        {
+            "name": rule.name,
+            "advice": sentence(rule.advice),
+            "source": rule.source,
+            "figures": rule.figures,
+            "verdict": rule.verdict,
+            "favoured": format_value(decision.metric, rule.favoured),
+            "others": format_value(decision.metric, rule.others),
+        }
+        for rule in sorted(decision.rules, key=lambda rule: order.index(rule.verdict))
+    ]
+
+
+def data(profile: DatasetProfile) -> dict[str, Any]:
+    """Facts of the data set; its classes by name if they are few, as a chart otherwise."""
+    size = profile.size
+    width, height = size.median_size
+    smallest, largest = size.size_range
+    folds = f"{profile.n_folds}-fold cross-validation" if profile.n_folds > 1 else "hold-out"
+    facts = [
+        ("Development images", f"{size.n_samples:,}"),
+        ("Locked test images", f"{size.n_test:,}"),
+        ("Classes", f"{size.n_classes:,}"),
+        ("Largest : smallest class", f"{size.imbalance:.1f} : 1"),
+        ("Validation", folds),
+        ("Median picture", f"{width:,} x {height:,} pixels"),
+        ("Sides", f"{smallest:,} to {largest:,} pixels"),
+        ("Without colour", f"{100 * size.grey_share:.0f} %"),
+        ("Exact duplicates", f"{size.n_duplicates:,}"),
+        ("Left out as unreadable", f"{profile.n_quarantined:,}"),
+        ("Fingerprint", profile.fingerprint[:16]),
+    ]
+    counts = list(size.samples_per_class)
+    names = [one_line(name) for name in profile.class_names]
+    most = max([1, *counts])
+    order = sorted(range(len(counts)), key=lambda i: -counts[i])
+    classes = [(names[i], counts[i], round(100 * counts[i] / most, 1)) for i in order]
+    many = len(classes) > MAX_LABELLED_CLASSES
+    return {
+        "facts": facts,
+        "classes": [] if many else classes,
+        "chart": charts.class_counts(counts) if many else "",
+        "extremes": [classes[:3], classes[-3:]] if many else [],
+    }
+
+
+def backbones(profile: DatasetProfile) -> list[dict[str, str]]:
+    """The candidate backbones and how close the data set is to what they know."""
+    rows = []
+    for name, backbone in profile.backbones.items():
+        similarity = backbone.similarity
+        words = f"unknown: {similarity.reason}" if similarity.reason else "unknown"
+        if similarity.value is not None:
+            words = f"{similarity.value:.2f}"
+            if similarity.interval is not None:
+                low, high = similarity.interval
+                words += f" ({low:.2f} to {high:.2f})"
+        rows.append(
+            {
+                "name": name,
+                "n_parameters": short_count(backbone.n_parameters),
+                "num_stages": str(backbone.num_stages),
+                "image_size": f"{backbone.image_size} px",
+                "ratio": f"{backbone.samples_per_parameter:.2g}",
+                "similarity": words,
+            }
+        )
+    return rows
