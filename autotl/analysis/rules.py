@@ -116,6 +116,9 @@ _SCRATCH = {
     "scratch.mirror": False,
 }
 
+STARTING_POINTS: tuple[Mapping[str, Any], ...] = (_SVM, _FULL, _SCRATCH)
+"""One first trial of each strategy whatever the rules say, the cheapest first."""
+
 RULES: tuple[Rule, ...] = (
     Rule(
         "few samples: linear SVM",

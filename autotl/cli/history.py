@@ -177,11 +177,11 @@ def show_study(output: Path, name: str) -> None:
     console.print()
     decided = past.decided()
     if decided:
-        console.print(f"decided  {_decision_line(decided)}", soft_wrap=True, markup=False)
+        console.print(f"decided  {_decision_line(decided)}", soft_wrap=True)
     for label, place in (("report", "report.html"), ("model", "model")):
         path = past.folder / place
         shown = str(path) if path.exists() else f"none ({path} doesn't exist)"
-        console.print(f"{label:<8} {shown}", soft_wrap=True, markup=False)
+        console.print(f"{label:<8} {shown}", soft_wrap=True)
 
 
 def _decision_line(decided: Mapping[str, Any]) -> str:
@@ -230,8 +230,10 @@ def _table(*columns: str) -> Table:
 
 
 def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+    console = Console(highlight=False, markup=False)  # names may hold brackets
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
 
 
 def _number(value: float | None) -> str:

@@ -157,8 +157,10 @@ def _batches(
 
 def show_table(predictions: Sequence[Prediction], class_names: Sequence[str] | None) -> None:
     """Print predictions; with class names, the probability of each class."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:  # a pipe gets whole paths, tab by tab
+        if class_names is not None:
+            typer.echo("\t".join(["path", "class", *class_names]))
         for prediction in predictions:
             fields = _fields(prediction, class_names, digits=4)
             typer.echo("\t".join(fields))
@@ -170,7 +172,7 @@ def show_table(predictions: Sequence[Prediction], class_names: Sequence[str] | N
         table.add_column(name, justify="right")
     for prediction in predictions:
         table.add_row(*_fields(prediction, class_names, digits=3))
-    console.print(table, markup=False)
+    console.print(table)
 
 
 def write_csv(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from autotl.analysis.profile import DatasetProfile
-from autotl.analysis.rules import triggered
+from autotl.analysis.rules import STARTING_POINTS, triggered
 from autotl.progress import Progress
 from autotl.runtime import Deadline
 from autotl.search.budget import SearchBudget
@@ -27,18 +26,6 @@ from autotl.tracking.base import FitRun
 
 _MAX_UNAFFORDABLE = 8
 """So many proposals in a row that don't fit into the time left end the search."""
-
-_DEFAULTS: tuple[Mapping[str, Any], ...] = (
-    {STRATEGY: "bottleneck", "bottleneck.layers": "last_4", "bottleneck.head": "svm"},
-    {
-        STRATEGY: "finetune",
-        "finetune.freeze_depth": 0,
-        "finetune.lr": 2e-3,
-        "finetune.lr_ratio": 1.0,
-    },
-    {STRATEGY: "scratch", "scratch.n_removed": 0, "scratch.lr": 3e-3},
-)
-
 
 @dataclass(frozen=True)
 class StudySpec:
@@ -84,18 +71,16 @@ def open_storage(url: str) -> RDBStorage:
 def first_trials(strategies: tuple[str, ...], profile: DatasetProfile) -> list[dict[str, Any]]:
     """What is tried first: one trial of each strategy, cheapest first, then the rules of thumb.
 
-    Every parameter that a rule leaves open is drawn.
+    They get as many epochs as a trial can afford; every parameter that they leave open is drawn.
     """
-    rules = [dict(rule.first_trial) for rule, _ in triggered(profile)]
-    wanted: list[dict[str, Any]] = []
-    for default in _DEFAULTS:
-        of_rule = next((r for r in rules if r[STRATEGY] == default[STRATEGY]), None)
-        wanted.append(of_rule or dict(default))
-    wanted += rules
+    epochs = max(candidate.max_epochs for candidate in profile.backbones.values())
     unique: list[dict[str, Any]] = []
-    for params in wanted:
-        params[f"{params[STRATEGY]}.backbone"] = next(iter(profile.backbones))
-        if params[STRATEGY] in strategies and params not in unique:
+    for point in (*STARTING_POINTS, *(rule.first_trial for rule, _ in triggered(profile))):
+        strategy = point[STRATEGY]
+        params = {**point, f"{strategy}.backbone": next(iter(profile.backbones))}
+        if strategy != "bottleneck":
+            params[f"{strategy}.epochs"] = epochs
+        if strategy in strategies and params not in unique:
             unique.append(params)
     return unique
 

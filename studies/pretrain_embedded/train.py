@@ -54,7 +54,7 @@ class Config:
     )
     n_images: int = 80
     n_held_out: int = 4
-    epochs: int = 14
+    epochs: int = 11
     batch_size: int = 256
     lr: float = 0.4
     warmup_epochs: float = 1.0

@@ -39,6 +39,19 @@ def test_a_line_for_each_picture(api, run, model, pictures):
     ]
 
 
+def test_columns_of_probabilities_are_named(api, run, model, pictures):
+    lines = run("predict", model, pictures, "--proba").stdout.splitlines()
+    assert lines[0] == "path\tclass\tcat\tdog"
+    assert lines[1] == f"{pictures}/bright é.png\tcat\t1.0000\t0.0000"
+
+
+def test_brackets_in_a_path_are_no_markup(api, run, model, pictures, monkeypatch):
+    (pictures / "bright é.png").rename(pictures / "[red]é.png")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "[red]é.png" in run("predict", model, pictures).stdout
+
+
 def test_csv_with_all_probabilities(api, run, model, pictures, tmp_path):
     target = tmp_path / "out.csv"
     result = run("predict", model, pictures, "--csv", target, "--proba")

@@ -1,0 +1,39 @@
+# `make demo` and `make test` need Python 3.11+, make and git; they make the environment themselves.
+PYTHON ?= python3
+DEMO ?= digits
+BUDGET ?= 150
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test test-slow check format clean
+
+install: .venv-stamp
+
+.venv-stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "autotl needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch .venv-stamp
+
+demo: .venv-stamp
+	$(BIN)/autotl demo --data $(DEMO) --budget $(BUDGET)
+
+test: .venv-stamp
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv-stamp
+	$(BIN)/python -m pytest -m slow
+
+check: .venv-stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv-stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .venv-stamp autotl-runs
