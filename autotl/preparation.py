@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.similarity import measure_similarity
 from autotl.analysis.size import measure_size
-from autotl.backbones.speed import measure_speed
+from autotl.backbones.speed import Speed, measure_speed
 from autotl.backbones.weights import hub_reachable
 from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
 from autotl.config import FitConfig
-from autotl.data import Fold, ImageTable, conflicting_labels, duplicate_groups, make_split
+from autotl.data import ImageTable, Split, conflicting_labels, duplicate_groups, make_split
 from autotl.data import read_dataset as read_table
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.metrics import resolve_metric
@@ -25,7 +25,7 @@ from autotl.progress import Progress
 from autotl.reuse.activations import FeatureStore
 from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
 from autotl.runtime import Deadline, resolve_device
-from autotl.search.budget import CLOSING_S, affordable_epochs
+from autotl.search.budget import CLOSING_S, MIN_EPOCHS, affordable_epochs
 from autotl.strategies.base import Task
 
 
@@ -96,14 +96,14 @@ def prepare(
     progress.phase("decode", deadline.shown_s)
     table, stores = _decode(table, backbones, folder, progress)
     first = next(iter(stores.values()))
-    groups = duplicate_groups(first.digests.tolist(), table.groups)
-    split = make_split(table.labels, groups, table.parts, seed=config.seed)
-    _tell_of_oddities(table, first, len(split.dropped), progress)
 
     progress.phase("profile", deadline.shown_s)
+    speeds = {name: measure_speed(backbone, device) for name, backbone in backbones.items()}
+    search_s = deadline.left_s() - CLOSING_S
+    split = _split(table, first, speeds, search_s, config.seed, progress)
+    _tell_of_oddities(table, first, len(split.dropped), progress)
     labels = table.labels[split.development]
     views = PixelViews(stores, split.development)
-    speeds = {name: measure_speed(backbone, device) for name, backbone in backbones.items()}
     task = Task(
         labels=labels,
         n_classes=table.n_classes,
@@ -124,7 +124,6 @@ def prepare(
         first.digests[split.development],
         n_test=len(split.test),
     )
-    search_s = deadline.left_s() - CLOSING_S
     profile = DatasetProfile(
         size=size,
         backbones={
@@ -137,7 +136,7 @@ def prepare(
                     backbone, views(backbone.image_size), split.folds[0].train, device, config.seed
                 ),
                 speed=speeds[name],
-                max_epochs=affordable_epochs(search_s, _epoch_s(task, name, split.folds)),
+                max_epochs=affordable_epochs(search_s, _epoch_s(speeds[name], split)),
             )
             for name, backbone in backbones.items()
         },
@@ -219,8 +218,30 @@ def _tell_of_oddities(
         )
 
 
-def _epoch_s(task: Task, backbone: str, folds: tuple[Fold, ...]) -> float:
-    speed = task.speeds[backbone]
+def _split(
+    table: ImageTable,
+    store: PixelStore,
+    speeds: Mapping[str, Speed],
+    search_s: float,
+    seed: int,
+    progress: Progress,
+) -> Split:
+    """Cross-validation where the time allows trials of some length, else one hold-out."""
+    groups = duplicate_groups(store.digests.tolist(), table.groups)
+    split = make_split(table.labels, groups, table.parts, seed=seed)
+    epochs = max(affordable_epochs(search_s, _epoch_s(speed, split)) for speed in speeds.values())
+    if len(split.folds) > 1 and epochs < MIN_EPOCHS:
+        progress.note(
+            f"the time allows {epochs} epochs a trial with {len(split.folds)}-fold "
+            "cross-validation: validating on one hold-out instead (a larger budget changes that)"
+        )
+        split = make_split(table.labels, groups, table.parts, seed=seed, n_folds=1)
+    return split
+
+
+def _epoch_s(speed: Speed, split: Split) -> float:
+    """Seconds of one epoch on all folds."""
     return sum(
-        len(fold.train) * speed.train_s + len(fold.validation) * speed.forward_s for fold in folds
+        len(fold.train) * speed.train_s + len(fold.validation) * speed.forward_s
+        for fold in split.folds
     )

@@ -100,12 +100,8 @@ class StagedNetwork(nn.Module):
     def freeze(self, depth: int) -> StagedNetwork:
         """Freeze all stages below ``depth``: no gradients, and BatchNorm stays in eval mode."""
         self.frozen_depth = depth
-        for index, modules in enumerate(self._stage_modules()):
-            for module in modules:
-                module.requires_grad_(index >= depth)
-        for name, parameter in self.model.named_parameters(recurse=False):
-            # Parameters of the model itself (class token, position embedding) are the stem's.
-            parameter.requires_grad_(depth == 0 or self.depth_of(name) >= depth)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(self.depth_of(name) >= depth)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> StagedNetwork:
@@ -190,15 +186,18 @@ def _stage_entries(model: nn.Module) -> dict[str, tuple[str, ...]]:
     A stage starts with the shallowest module that holds its first parameter and no other
     stage's, e.g. ``layer2`` or ``blocks.3``.
     """
-    matcher = getattr(model, "group_matcher", None)
     classifier = getattr(model, "default_cfg", {}).get("classifier")
+    try:
+        matcher = model.group_matcher(coarse=True)  # type: ignore[operator]
+    except (AttributeError, AssertionError):  # an architecture may have fine groups only
+        matcher = None
     if matcher is None or classifier is None:
         raise BackboneUnavailableError(
             f"{type(model).__name__} names no layer groups in timm, so that its stages are "
             "unknown; choose another architecture"
         )
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    groups = group_with_matcher(model.named_parameters(), matcher(coarse=True))
+    groups = group_with_matcher(model.named_parameters(), matcher)
     entries: dict[str, tuple[str, ...]] = {}
     for group in groups.values():
         names = tuple(str(name) for name in group)

@@ -26,6 +26,8 @@ HUB_DEFAULTS = {
     "cuda": ("resnet50.a1_in1k", "convnext_tiny.in12k_ft_in1k"),
 }
 """What ``backbones="auto"`` adds to the embedded one, by device, where the hub is reachable."""
+_CHECK_SEED = 20_140_901
+"""Of the random start that weights must replace; one that nobody has trained from."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +162,15 @@ def _from_file(name: str, timm_name: str | None, file: Path, device_type: str) -
     config = timm.get_pretrained_cfg(architecture.partition(".")[0], allow_unregistered=True)
     values = dict(config.to_dict() if config else {})
     try:
-        values |= {key: ast.literal_eval(header[key]) for key in ("mean", "std") if key in header}
+        for key in ("mean", "std"):
+            if key in header:
+                red, green, blue = ast.literal_eval(header[key])
+                values[key] = (float(red), float(green), float(blue))
         options = dict(json.loads(header.get("timm_kwargs", "{}")))
         if "image_size" in header:
             side = int(header["image_size"])
             values |= {"input_size": (3, side, side), "own_size": True}
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, TypeError) as error:
         raise BackboneUnavailableError(f"{file}: unreadable header: {error}") from error
     if header.get("trained_padding") == "same":
         options["pad_type"] = "same"
@@ -215,10 +220,47 @@ def _measured(backbone: Backbone) -> Backbone:
 
 
 def _described(backbone: Backbone, pretrained: bool = False) -> Backbone:
-    network = backbone.create(2, pretrained=pretrained)
+    network = backbone.create(2, pretrained=pretrained, seed=_CHECK_SEED)
+    if pretrained:
+        _check_fit(backbone, network)
     return replace(
         backbone,
         num_stages=network.num_stages,
         num_features=int(network.model.num_features),  # type: ignore[arg-type]
         n_parameters=sum(p.numel() for p in network.backbone_parameters()),
     )
+
+
+def _check_fit(backbone: Backbone, network: StagedNetwork) -> None:
+    """Refuse weights that are another architecture's: timm loads what fits and is silent.
+
+    Weights of the backbone that are still at their random start weren't in the file; weights of
+    layers that the backbone hasn't belong to a deeper one.
+    """
+    assert backbone.weights_file is not None
+    start = dict(backbone.create(2, pretrained=False, seed=_CHECK_SEED).model.named_parameters())
+    own = {
+        name: parameter
+        for name, parameter in network.model.named_parameters()
+        if network.depth_of(name) < network.num_stages
+    }
+    missing = [
+        name
+        for name, parameter in own.items()
+        if parameter.ndim > 1 and start[name].std() > 0 and torch.equal(parameter, start[name])
+    ]
+    given = read_state(backbone.weights_file).keys()
+    parts = {name.partition(".")[0] for name in own}
+    surplus = []
+    if not own.keys() - given:  # else names are an older form, which timm translates
+        surplus = sorted(
+            name
+            for name in given - own.keys()
+            if name.endswith(".weight") and name.partition(".")[0] in parts
+        )
+    if missing or surplus:
+        found = f"has none for {missing[0]!r}" if missing else f"has some for {surplus[0]!r}"
+        raise BackboneUnavailableError(
+            f"{str(backbone.weights_file)!r} holds weights of another architecture than "
+            f"{backbone.architecture!r}: it {found} ({len(missing) + len(surplus)} such)"
+        )

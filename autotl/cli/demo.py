@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DEMO_BUDGET_S = 150.0
+DRAWINGS_PER_CLASS = 120
 BUILT_IN = ("digits", "wallpaper_groups")
 DEMOS = {"digits": "digits", "wallpaper": "wallpaper_groups"}
 """The built-in data set of each value of ``--data``."""
@@ -33,7 +34,7 @@ def built_in(name: str) -> Any:
 
     makers: dict[str, Callable[[], Any]] = {
         "digits": datasets.digits,
-        "wallpaper_groups": datasets.wallpaper_groups,
+        "wallpaper_groups": lambda: datasets.wallpaper_groups(DRAWINGS_PER_CLASS),
     }
     return makers[name]()
 

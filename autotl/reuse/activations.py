@@ -56,8 +56,8 @@ class FeatureStore:
 
     def _all_depths(self, backbone: Backbone) -> list[NDArray[np.float32]]:
         pixels = self._pixels(backbone.image_size)
-        rows = hashlib.blake2b(pixels.rows.tobytes(), digest_size=4).hexdigest()
-        key = f"features-{backbone.weights_hash}-{backbone.image_size}-{rows}"
+        seen = hashlib.blake2b(pixels.rows.tobytes() + pixels.name.encode(), digest_size=8)
+        key = f"features-{backbone.weights_hash}-{backbone.image_size}-{seen.hexdigest()}"
         if key not in self._kept:
             file = self._folder / f"{key}.npz"
             if not file.is_file():

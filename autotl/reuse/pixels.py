@@ -34,6 +34,8 @@ class PixelView:
 
     pixels: NDArray[np.uint8]
     rows: NDArray[np.int64]
+    name: str = ""
+    """Of the store: different pictures, different name."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,7 +73,8 @@ class PixelStore:
 
     def view(self, samples: NDArray[np.int64]) -> PixelView:
         """The part of the store with these samples only."""
-        return PixelView(np.load(self.file, mmap_mode="r"), self.rows[samples])
+        pixels = np.load(self.file, mmap_mode="r")
+        return PixelView(pixels, self.rows[samples], self.file.stem)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def decode_table(
     key = hashlib.blake2b(table.rows.tobytes(), digest_size=4).hexdigest()
     stem = f"pixels-v{_VERSION}-{table.fingerprint[:16]}-{key}-{image_size}"
     file, companion = folder / f"{stem}.npy", folder / f"{stem}.npz"
-    if not companion.is_file():
+    if not (file.is_file() and companion.is_file()):
         folder.mkdir(parents=True, exist_ok=True)
         _write_store(table, image_size, file, companion, on_progress)
     with np.load(companion) as seen:

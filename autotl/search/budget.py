@@ -9,8 +9,10 @@ from autotl.strategies.base import TrialRecord
 
 CLOSING_S = 6.0
 """For the decision, the test, the report and the records."""
-TRIAL_SHARE = 1.0 / 6.0
+TRIAL_SHARE = 1.0 / 8.0
 """The most of the search's time that one trial may plan to take."""
+MIN_EPOCHS = 10
+"""With fewer epochs than this networks don't show what they can: then fewer folds are better."""
 UNLIMITED_EPOCHS = 30
 MAX_EPOCHS = 60
 

@@ -27,6 +27,7 @@ from autotl.tracking.base import FitRun
 _MAX_UNAFFORDABLE = 8
 """So many proposals in a row that don't fit into the time left end the search."""
 
+
 @dataclass(frozen=True)
 class StudySpec:
     """A search as plain values, so that any process can join it.

@@ -78,8 +78,9 @@ def solve_linear(
         balanced: whether classes weigh the same however rare they are.
         seed: of the solver's and the hold-out's randomness.
     """
-    mean = features.mean(axis=0)
-    scale = features.std(axis=0)
+    # In double precision, since a constant column of float32 seems to vary otherwise.
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = features.std(axis=0, dtype=np.float64).astype(np.float32)
     scale[scale < 1e-6] = 1.0
     x = (features - mean) / scale
     weight, bias = _solve(x, labels, n_classes, head, C, balanced, seed)

@@ -74,7 +74,7 @@ def train_network(
         reporter: told of each epoch; may end the training.
 
     Raises:
-        DivergedError: if the loss becomes infinite or NaN.
+        DivergedError: if the loss or the predictions become infinite or NaN.
         TrialStopped: from the reporter.
     """
     device = task.device
@@ -126,6 +126,10 @@ def train_network(
                 probabilities = model.predict_proba(
                     pixels, validation, device=device, precision=speed.precision
                 )
+                if not np.isfinite(probabilities).all():
+                    raise DivergedError(
+                        f"the predictions became NaN in epoch {epoch + 1} of {recipe.epochs}"
+                    )
                 _report_epoch(
                     reporter,
                     task,
