@@ -229,14 +229,23 @@ def _split(
     """Cross-validation where the time allows trials of some length, else one hold-out."""
     groups = duplicate_groups(store.digests.tolist(), table.groups)
     split = make_split(table.labels, groups, table.parts, seed=seed)
-    epochs = max(affordable_epochs(search_s, _epoch_s(speed, split)) for speed in speeds.values())
-    if len(split.folds) > 1 and epochs < MIN_EPOCHS:
-        progress.note(
-            f"the time allows {epochs} epochs a trial with {len(split.folds)}-fold "
-            "cross-validation: validating on one hold-out instead (a larger budget changes that)"
-        )
-        split = make_split(table.labels, groups, table.parts, seed=seed, n_folds=1)
-    return split
+    with_folds = _longest_trial(split, speeds, search_s)
+    if len(split.folds) == 1 or with_folds >= MIN_EPOCHS:
+        return split
+    held_out = make_split(table.labels, groups, table.parts, seed=seed, n_folds=1)
+    without = _longest_trial(held_out, speeds, search_s)
+    if without < MIN_EPOCHS / 2:  # networks can't be trained either way
+        return split
+    progress.note(
+        f"validating on one hold-out, not by {len(split.folds)}-fold cross-validation: the time "
+        f"allows {without} instead of {with_folds} epochs a trial (a larger budget changes that)"
+    )
+    return held_out
+
+
+def _longest_trial(split: Split, speeds: Mapping[str, Speed], search_s: float) -> int:
+    """Epochs that a trial of the fastest backbone can afford."""
+    return max(affordable_epochs(search_s, _epoch_s(speed, split)) for speed in speeds.values())
 
 
 def _epoch_s(speed: Speed, split: Split) -> float:

@@ -63,7 +63,7 @@ def test_absent_device_is_named_with_the_remedy(name: str) -> None:
 
 def test_machine_is_described() -> None:
     found = environment()
-    assert found["torch"] == torch.__version__.partition("+")[0] or found["torch"]
+    assert torch.__version__.startswith(found["torch"].partition("+")[0])
     assert {"python", "platform", "n_cpus", "autotl", "timm"} <= found.keys()
     assert int(found["n_cpus"]) == n_cpus() >= 1
 
