@@ -93,22 +93,30 @@ def fit(
         prepared = prepare(dataset, test, group, config, place.cache, deadline, progress)
         run = start_run(place, config, prepared)
         try:
-            finished = search(prepared, config, place, run, deadline, progress)
+            interrupted = not search(prepared, config, place, run, deadline, progress)
             records = TrialStore(place.trials).load()
             task, profile = prepared.task, prepared.profile
             progress.phase("decide", deadline.shown_s)
             decision = decide(
                 records, task.labels, task.metric, profile, config.prefer, config.seed
             )
-            model, notes = refit(
-                decision, task, place, deadline, progress, interrupted=not finished
-            )
+            model, notes = refit(decision, task, place, deadline, progress, interrupted=interrupted)
             decision = dataclasses.replace(decision, notes=(*decision.notes, *notes))
             progress.phase("test", deadline.shown_s)
             score = read_test(model, prepared)
             progress.phase("report", deadline.shown_s)
+            seconds = time.time() - started
             return hand_over(
-                decision, records, model, score, prepared, config, place, run, time.time() - started
+                decision,
+                records,
+                model,
+                score,
+                prepared,
+                config,
+                place,
+                run,
+                seconds,
+                interrupted=interrupted,
             )
         except BaseException:
             run.end("failed")

@@ -162,6 +162,8 @@ def hand_over(
     place: Workspace,
     run: MlflowFitRun,
     seconds: float,
+    *,
+    interrupted: bool,
 ) -> Recommendation:
     """Write the report and the model, close the record, and make the recommendation."""
     text = explain(decision, prepared.profile, test, seconds=seconds)
@@ -199,7 +201,7 @@ def hand_over(
         test=test,
     )
     recommendation.save(place.model)
-    _close(run, recommendation, records, place)
+    _close(run, recommendation, records, place, "interrupted" if interrupted else "complete")
     return recommendation
 
 
@@ -208,6 +210,7 @@ def _close(
     recommendation: Recommendation,
     records: Sequence[TrialRecord],
     place: Workspace,
+    state: str,
 ) -> None:
     decision, test = recommendation.decision, recommendation.test
     assert decision is not None
@@ -218,7 +221,7 @@ def _close(
     run.set_tags(
         {
             "strategy": recommendation.strategy,
-            "state": "complete",
+            "state": state,
             "recommendation": recommendation.text,
             "mlflow.note.content": f"```\n{recommendation.text}\n```",
         }
@@ -235,7 +238,7 @@ def _close(
     _log_json(run, place.decision, recommendation.summary())
     run.log_file(place.report)
     run.log_file(place.model, "model")
-    run.end("complete")
+    run.end(state)
 
 
 def _summary(

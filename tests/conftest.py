@@ -50,7 +50,8 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from autotl.backbones.zoo import random_backbone
 
-    network = random_backbone("resnet10t", 32, channels=WIDTHS).create(7, pretrained=False, seed=5)
+    source = random_backbone("resnet10t", 32, channels=WIDTHS, zero_init_last=False)
+    network = source.create(7, pretrained=False, seed=5)
     file = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     header = {
         "timm_name": "resnet10t",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -50,5 +51,10 @@ app.command("demo")(demo)
 
 
 def main() -> None:
-    """The entry point of the ``autotl`` command."""
+    """The entry point of the ``autotl`` command.
+
+    Idle threads sleep instead of spinning (OpenMP reads this when torch is loaded): on a machine
+    that does other work too, spinning made training ten times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(prog_name="autotl")

@@ -21,11 +21,14 @@ from autotl.search.pruner import StrategyPruner
 from autotl.search.records import TrialStore
 from autotl.search.sampler import STRATEGY, StrategySampler
 from autotl.strategies import STRATEGIES
-from autotl.strategies.base import Task, TrialRecord
+from autotl.strategies.base import Task
 from autotl.tracking.base import FitRun
 
 _MAX_UNAFFORDABLE = 8
 """So many proposals in a row that don't fit into the time left end the search."""
+
+
+_SEEDS_APART = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,25 @@ def first_trials(strategies: tuple[str, ...], profile: DatasetProfile) -> list[d
 
 
 def run_worker(
-    spec: StudySpec, task: Task, profile: DatasetProfile, fit_run: FitRun, progress: Progress
+    spec: StudySpec,
+    task: Task,
+    profile: DatasetProfile,
+    fit_run: FitRun,
+    progress: Progress,
+    worker: int = 0,
 ) -> bool:
     """Run trials of a study until its time or its number of trials is used up.
 
     The first finished trial of a study is run even if the time is up: a search always ends with
     a model.
+
+    Args:
+        spec: of a study that exists.
+        task: what to train on.
+        profile: of the data set.
+        fit_run: the record under which trials are recorded.
+        progress: whoever watches.
+        worker: which of several workers this is; each draws its own proposals.
 
     Returns:
         Whether it ended by itself; False after the user's interrupt.
@@ -100,7 +116,7 @@ def run_worker(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = StrategySampler(spec.strategies, spec.seed)
+        sampler = StrategySampler(spec.strategies, spec.seed + _SEEDS_APART * worker)
     study = optuna.load_study(
         study_name=spec.name,
         storage=open_storage(spec.storage),
@@ -132,11 +148,14 @@ def _run_trials(
     while n_unaffordable < _MAX_UNAFFORDABLE:
         records = store.load()
         usable = any(record.result is not None for record in records)
-        if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
-            return
         if records and budget.deadline_for(0.0, records).passed:
             return
+        if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
+            return
         trial = study.ask()
+        if spec.n_trials is not None and _n_begun(study, trial.number) >= spec.n_trials:
+            study.tell(trial, state=TrialState.FAIL)  # another worker was faster
+            return
         strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
         config = strategy.suggest(trial, profile)
         cost_s = strategy.cost(config, task)
@@ -154,14 +173,16 @@ def _run_trials(
             raise KeyboardInterrupt
 
 
-def _n_begun(study: optuna.Study) -> int:
-    """Trials that are running or have ended, those that were never begun not counted."""
+def _n_begun(study: optuna.Study, before: int | None = None) -> int:
+    """Trials that are running or have ended, those that were never begun not counted.
+
+    Args:
+        study: the study.
+        before: count only trials with smaller numbers.
+    """
     return sum(
-        trial.state != TrialState.WAITING and trial.user_attrs.get("state") != "unaffordable"
+        trial.state != TrialState.WAITING
+        and trial.user_attrs.get("state") != "unaffordable"
+        and (before is None or trial.number < before)
         for trial in study.get_trials(deepcopy=False)
     )
-
-
-def load_records(spec: StudySpec) -> list[TrialRecord]:
-    """All ended trials of a study."""
-    return TrialStore(spec.folder / "trials").load()

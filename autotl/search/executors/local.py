@@ -49,9 +49,9 @@ def run_search(
     threads = max(1, n_cpus() // n_workers)
     workers = [
         context.Process(
-            target=_work, args=(spec, task, profile, fit_run, events, threads), daemon=True
+            target=_work, args=(spec, task, profile, fit_run, events, threads, worker), daemon=True
         )
-        for _ in range(n_workers)
+        for worker in range(n_workers)
     ]
     for worker in workers:
         worker.start()
@@ -114,10 +114,11 @@ def _work(
     fit_run: FitRun,
     events: Any,
     threads: int,
+    worker: int,
 ) -> None:
     """One worker process: records its running trial before it ends on a signal."""
     import torch
 
     signal.signal(signal.SIGTERM, _interrupt)
     torch.set_num_threads(threads)
-    run_worker(spec, task, profile, fit_run, _QueueProgress(events))
+    run_worker(spec, task, profile, fit_run, _QueueProgress(events), worker)

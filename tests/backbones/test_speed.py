@@ -1,0 +1,38 @@
+"""The measured speed describes a way to run that works."""
+
+from __future__ import annotations
+
+import torch
+
+from autotl.backbones.speed import Speed, autocast, measure_speed
+from autotl.backbones.zoo import Backbone
+
+CPU = torch.device("cpu")
+
+
+def test_speed_is_measured_without_a_trace(backbone: Backbone) -> None:
+    before = torch.get_rng_state()
+    speed = measure_speed(backbone, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert speed.precision in {"fp32", "bf16"}
+    assert 0 < speed.forward_s < 1
+    assert 0 < speed.train_s < 1
+
+
+def test_scratch_only_backbones_are_measured_too(backbone: Backbone) -> None:
+    from autotl.backbones.zoo import random_backbone
+
+    assert measure_speed(random_backbone("resnet10t", 32, channels=(8, 8, 8, 8)), CPU).train_s > 0
+
+
+def test_layout() -> None:
+    assert Speed("fp32", True, 1.0, 1.0).memory_format == torch.channels_last
+    assert Speed("fp32", False, 1.0, 1.0).memory_format == torch.contiguous_format
+
+
+def test_precision_of_the_context() -> None:
+    linear = torch.nn.Linear(2, 2)
+    with autocast("bf16", CPU):
+        assert linear(torch.zeros(1, 2)).dtype == torch.bfloat16
+    with autocast("fp32", CPU):
+        assert linear(torch.zeros(1, 2)).dtype == torch.float32
