@@ -10,6 +10,7 @@ from typing import Any
 
 from autotl.analysis.analysis import Analysis, analyse
 from autotl.config import DEFAULT_BUDGET_S, DEFAULT_OUTPUT, FitConfig, make_config
+from autotl.errors import InputError
 from autotl.fitting import hand_over, read_test, refit, search, start_run
 from autotl.preparation import prepare
 from autotl.progress import Progress
@@ -87,6 +88,10 @@ def fit(
             **{"study_name": study_name, "group": group if isinstance(group, str) else None},
         }
     )
+    if config.time_budget_s is None and config.n_trials is None:
+        raise InputError(
+            "time_budget_s and n_trials must not both be None: the search would never end"
+        )
     deadline = Deadline.after(config.time_budget_s)
     progress = progress or Progress()
     with Workspace.open(config) as place:
@@ -118,8 +123,8 @@ def fit(
                 seconds,
                 interrupted=interrupted,
             )
-        except BaseException:
-            run.end("failed")
+        except BaseException as error:
+            run.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,12 +24,13 @@ from autotl.recommend.report import ReportContents, SamplePicture, write_report
 from autotl.runtime import Deadline, environment
 from autotl.search.budget import CLOSING_S
 from autotl.search.executors.local import run_search
+from autotl.search.objective import out_of_memory
 from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import DivergedError, Task, TrialRecord, TrialStopped
 from autotl.strategies.fitted import FittedModel
-from autotl.tracking.mlflow import MlflowFitRun
+from autotl.tracking.mlflow import MlflowFitRun, without_password
 from autotl.workspace import Workspace
 
 _N_PICTURES = 24
@@ -41,6 +43,7 @@ def start_run(place: Workspace, config: FitConfig, prepared: Prepared) -> Mlflow
     run.log_params(
         {
             **config.model_dump(mode="json", exclude={"output_dir", "tracking_uri"}),
+            "dataset": prepared.name,
             "resolved_metric": prepared.task.metric.name,
             "resolved_device": str(prepared.task.device),
             "resolved_backbones": ", ".join(profile.backbones),
@@ -125,6 +128,11 @@ def refit(
             reason = f"the final fit diverged ({error})"
         except KeyboardInterrupt:
             reason = "the fit was interrupted"
+        except (RuntimeError, MemoryError) as error:
+            exhausted = out_of_memory(error)
+            if exhausted is None:
+                raise
+            reason = f"the final fit ran {exhausted}"
     if kept is None:
         raise InputError(f"no trained model is left: {reason}; give a larger time budget")
     share = len(task.folds[0].train) / len(task.labels)
@@ -170,7 +178,7 @@ def hand_over(
     table = leaderboard(records, decision)
     figures = _summary(decision, test, place, seconds)
     contents = ReportContents(
-        title=place.study_name,
+        title=f"{prepared.name}: {place.study_name}",
         explanation=text,
         decision=decision,
         profile=prepared.profile,
@@ -196,7 +204,7 @@ def hand_over(
         device=config.device,
         report_path=report,
         model_path=place.model,
-        tracking_uri=place.tracking_uri,
+        tracking_uri=without_password(place.tracking_uri),
         decision=decision,
         test=test,
     )
@@ -214,7 +222,10 @@ def _close(
 ) -> None:
     decision, test = recommendation.decision, recommendation.test
     assert decision is not None
-    run.log_metrics({f"expected_{decision.metric}": decision.expected, "score": decision.expected})
+    assert decision.winner.result is not None
+    winner = decision.winner.result
+    run.log_metrics({f"validation_{name}": value for name, value in winner.metrics.items()})
+    run.log_metrics({"validation_score": winner.score})
     if test is not None:
         run.log_metrics({f"test_{name}": value for name, value in test.metrics.items()})
     run.log_metrics({"n_trials": float(len(records))})
@@ -270,7 +281,7 @@ def _summary(
         "study": place.study_name,
         "report": str(place.report),
         "model": str(place.model),
-        "tracking_uri": place.tracking_uri,
+        "tracking_uri": without_password(place.tracking_uri),
     }
 
 
@@ -301,6 +312,17 @@ def _pictures(
 
 def _log_json(run: MlflowFitRun, file: Path, values: Any) -> None:
     part = file.with_suffix(".part")
-    part.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    part.write_text(json.dumps(_plain(values), indent=1, allow_nan=False), encoding="utf-8")
     os.replace(part, file)
     run.log_file(file)
+
+
+def _plain(value: Any) -> Any:
+    """The value with numbers that JSON doesn't know, NaN and infinity, as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

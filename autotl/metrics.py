@@ -169,7 +169,8 @@ def wilson_interval(share: float, n_samples: int, confidence: float = 0.95) -> t
     centre = (share + z * z / (2 * n_samples)) / (1 + z * z / n_samples)
     spread = share * (1 - share) / n_samples + z * z / (4 * n_samples**2)
     half = z / (1 + z * z / n_samples) * float(np.sqrt(spread))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At 0 and 1 the bound is the share itself, which rounding may miss.
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
 def paired_difference(

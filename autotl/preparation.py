@@ -55,8 +55,17 @@ class LockedTest:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready to be learnt from."""
+    """A data set ready to be learnt from.
 
+    Attributes:
+        name: of its folder or file; ``pictures`` if it has none.
+        task: what strategies may touch.
+        profile: what is known of it.
+        test: locked away.
+        quarantine: pairs of (picture, reason), pictures left out.
+    """
+
+    name: str
     task: Task
     profile: DatasetProfile
     test: LockedTest
@@ -146,11 +155,18 @@ def prepare(
         n_quarantined=len(table.quarantine),
     )
     return Prepared(
+        name=name_of(dataset),
         task=task,
         profile=profile,
         test=LockedTest(table, split.test, stores),
         quarantine=tuple((entry.name, entry.reason) for entry in table.quarantine),
     )
+
+
+def name_of(dataset: Any) -> str:
+    """What to call a data set: its folder or file by name, or ``pictures``."""
+    name = Path(dataset).expanduser().absolute().stem if isinstance(dataset, str | Path) else ""
+    return name or "pictures"
 
 
 def open_backbones(config: FitConfig, device_type: str, progress: Progress) -> dict[str, Backbone]:

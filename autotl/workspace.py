@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ from autotl.errors import InputError
 
 DECISION = "decision.json"
 REPORT = "report.html"
+_OPTUNA, _MLFLOW, _ARTIFACTS = "optuna.db", "mlflow.db", "mlartifacts"
+_RESERVED = (_OPTUNA, _MLFLOW, _ARTIFACTS)
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,19 @@ class Workspace:
     @property
     def storage(self) -> str:
         """URL of Optuna's storage."""
-        return sqlite_url(self.output_dir / "optuna.db")
+        return sqlite_url(self.output_dir / _OPTUNA)
 
     @property
     def tracking_uri(self) -> str:
         """MLflow's: the given one, MLFLOW_TRACKING_URI, or a store below ``output_dir``."""
         given = self.given_tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        return given or sqlite_url(self.output_dir / "mlflow.db")
+        return given or sqlite_url(self.output_dir / _MLFLOW)
 
     @property
     def artifact_root(self) -> Path | None:
         """Where files of a local MLflow store go; None for a store elsewhere."""
-        local = self.tracking_uri == sqlite_url(self.output_dir / "mlflow.db")
-        return self.output_dir / "mlartifacts" if local else None
+        local = self.tracking_uri == sqlite_url(self.output_dir / _MLFLOW)
+        return self.output_dir / _ARTIFACTS if local else None
 
     @classmethod
     @contextmanager
@@ -90,23 +92,22 @@ class Workspace:
         """
         output_dir = config.output_dir.expanduser().absolute()
         name = config.study_name or datetime.now().strftime("%Y%m%d-%H%M%S")
-        if not re.fullmatch(r"[\w][\w .+-]*", name):
-            raise InputError(
-                "study_name must be letters, digits, '_', '-', '.', '+' and spaces, but got "
-                f"{name!r}"
-            )
-        if config.study_name is None:
-            name = _unused(output_dir, name)
-        place = cls(output_dir, name, config.tracking_uri)
-        if place.folder.exists():
-            raise InputError(
-                f"study {name!r} exists in {str(output_dir)!r}; choose another study_name or "
-                "output_dir, or delete its folder"
-            )
+        _refuse_names(name, output_dir)
         try:
+            if config.study_name is None:
+                name = _unused(output_dir, name)
+            place = cls(output_dir, name, config.tracking_uri)
+            made = [folder for folder in (output_dir, *output_dir.parents) if not folder.exists()]
             place.folder.mkdir(parents=True)
             with tempfile.TemporaryFile(dir=place.folder):
                 pass
+        except FileExistsError as error:
+            if output_dir.is_dir():
+                raise InputError(
+                    f"study {name!r} exists in {str(output_dir)!r}; choose another study_name or "
+                    "output_dir, or delete its folder"
+                ) from error
+            raise InputError(f"output_dir {str(output_dir)!r} is not a folder") from error
         except OSError as error:
             raise InputError(f"output_dir {str(output_dir)!r} can't be written: {error}") from error
         try:
@@ -115,13 +116,29 @@ class Workspace:
             shutil.rmtree(place.cache, ignore_errors=True)
             if not any(place.folder.iterdir()):
                 place.folder.rmdir()
-                if not any(output_dir.iterdir()):
-                    output_dir.rmdir()
+                with suppress(OSError):  # somebody else writes there too
+                    for folder in made:
+                        folder.rmdir()
 
 
 def sqlite_url(file: Path) -> str:
     """SQLAlchemy's URL of a SQLite file."""
     return f"sqlite:///{file.as_posix()}"
+
+
+def _refuse_names(study_name: str, output_dir: Path) -> None:
+    if not re.fullmatch(r"[\w][\w .+-]*", study_name):
+        raise InputError(
+            "study_name must be letters, digits, '_', '-', '.', '+' and spaces, but got "
+            f"{study_name!r}"
+        )
+    if study_name in _RESERVED:
+        raise InputError(f"study_name must not be {study_name!r}: autotl has a file of that name")
+    if "?" in str(output_dir) or "%" in str(output_dir):
+        raise InputError(
+            "output_dir must be a path without '?' and '%', which URLs of databases can't hold, "
+            f"but got {str(output_dir)!r}"
+        )
 
 
 def _unused(output_dir: Path, name: str) -> str:

@@ -15,6 +15,8 @@ from autotl.backbones.zoo import Backbone
 
 _BATCH = 32
 _REPEATS = 3
+_HOPELESS = 1.5
+_ENOUGH_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,18 @@ def _now(device: torch.device) -> float:
 def _medians(
     options: list[tuple[str, bool]], measure: Callable[[tuple[str, bool]], float]
 ) -> dict[tuple[str, bool], float]:
+    """Median seconds of each option, the first round left out; hopeless options end early."""
     seconds: dict[tuple[str, bool], list[float]] = {option: [] for option in options}
-    for repeat in range(_REPEATS + 1):
+    for option in options:
+        measure(option)  # warms up
+    started = time.perf_counter()
+    for _ in range(_REPEATS):
         for option in options:
-            measured = measure(option)
-            if repeat:  # the first one warms up
-                seconds[option].append(measured)
+            seconds[option].append(measure(option))
+        fastest = min(statistics.median(seconds[option]) for option in options)
+        options = [o for o in options if statistics.median(seconds[o]) < _HOPELESS * fastest]
+        if time.perf_counter() - started > _ENOUGH_S:
+            break
     return {option: statistics.median(values) for option, values in seconds.items()}
 
 

@@ -99,7 +99,7 @@ class History:
                 f"no studies in {output} (looked for {store}); run `autotl fit DATA --output "
                 f"{output}` first, or give the --output folder of an earlier fit"
             )
-        from autotl.search.study import open_storage  # Optuna stays behind it
+        from autotl.search.storage import open_storage  # Optuna stays behind it
 
         self._storage = open_storage(f"sqlite:///{store}")
 

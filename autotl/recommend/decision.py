@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,8 @@ class TestScore:
         probabilities: ``(n_test, n_classes) float32``.
         metrics: every metric's value by name.
     """
+
+    __test__: ClassVar[bool] = False  # for pytest: it isn't a class of tests
 
     metric: str
     value: float

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from autotl.analysis.profile import DatasetProfile
-from autotl.data import as_picture, decode, read_dataset, to_pixels
-from autotl.errors import InputError
+from autotl.data import ImageTable, as_picture, decode, read_dataset, to_pixels
+from autotl.errors import InputError, UnreadableImageError
 from autotl.metrics import METRICS
 from autotl.recommend.decision import Decision, TestScore
 from autotl.reuse.pixels import PixelView
@@ -140,7 +141,8 @@ class Recommendation:
                 f"the model doesn't know the classes {strange}; it knows {list(self.class_names)}"
             )
         index = np.array([self.class_names.index(name) for name in table.class_names])
-        probabilities = self.predict_proba(table.read(i) for i in range(len(table)))
+        size = self.model.backbone.image_size
+        probabilities = self.predict_proba(_named(table, i, size) for i in range(len(table)))
         return METRICS[self.metric].value(index[table.labels], probabilities)
 
     def save(self, folder: str | Path) -> Path:
@@ -207,6 +209,9 @@ def load(folder: str | Path, device: str = "auto") -> Recommendation:
                 f"{FORMAT}; use the autotl that wrote it, or a newer one"
             )
         tensors = load_file(folder / _MODEL)
+        n_classes = values["model"]["n_classes"]
+        if values["metric"] not in METRICS or len(values["class_names"]) != n_classes:
+            raise ValueError(f"metric {values['metric']!r}, {n_classes} classes")
         report = values["report_path"]
         return Recommendation(
             strategy=values["strategy"],
@@ -223,10 +228,21 @@ def load(folder: str | Path, device: str = "auto") -> Recommendation:
             model_path=folder,
             tracking_uri=values["tracking_uri"],
         )
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"the model in {str(folder)!r} is damaged: {error}") from error
+        raise InputError(
+            f"the model in {str(folder)!r} is damaged ({type(error).__name__}: {error}); "
+            "save it again"
+        ) from error
+
+
+def _named(table: ImageTable, sample: int, size: int) -> Image.Image:
+    """A sample's picture for that image size; the error of an unreadable one names it."""
+    try:
+        return table.read(sample, min_size=size)
+    except UnreadableImageError as error:
+        raise InputError(f"{table.name(sample)} can't be read: {error}") from error
 
 
 def _each(images: Any) -> Iterable[Any]:

@@ -65,7 +65,7 @@ class TrialReporter:
         """Note a point of the learning curve; stop the trial if it isn't worth going on."""
         seconds = time.perf_counter() - self._started
         self.curve.append(CurvePoint(progress, seconds, score))
-        self._run.log_metrics({"score": score, **metrics}, step=len(self.curve))
+        self._run.log_metrics({"validation_score": score, **metrics}, step=len(self.curve))
         self._progress.epoch(self._trial.number, progress, score)
         if np.isfinite(score):
             self._trial.report(score, step=round(progress * PROGRESS_STEPS))
@@ -110,13 +110,13 @@ def run_trial(
         state = stopped.reason
     except DivergedError as diverged:
         error = str(diverged)
-    except torch.OutOfMemoryError as exhausted:
-        error = f"out of memory: {str(exhausted).splitlines()[0][:300]}"
     except KeyboardInterrupt:
         state = "interrupted"
     except BaseException as unexpected:
-        error = f"{type(unexpected).__name__}: {unexpected}"
-        raise
+        error = out_of_memory(unexpected)
+        if error is None:
+            error = f"{type(unexpected).__name__}: {unexpected}"
+            raise
     finally:
         record = TrialRecord(
             number=trial.number,
@@ -139,6 +139,16 @@ def run_trial(
     return record
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """What an error says if it is one of exhausted memory, on a GPU or not; None if it isn't."""
+    message = str(error)
+    # On the CPU torch raises a plain RuntimeError.
+    full = isinstance(error, RuntimeError) and "can't allocate memory" in message
+    if not (full or isinstance(error, torch.OutOfMemoryError | MemoryError)):
+        return None
+    return f"out of memory: {message.strip().partition(chr(10))[0][:300]}".rstrip(": ")
+
+
 def tell(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> None:
     """Tell Optuna how a trial ended."""
     trial.set_user_attr("state", record.state)
@@ -158,7 +168,7 @@ def _figures(record: TrialRecord) -> dict[str, float]:
     if result is not None:
         figures |= {f"validation_{name}": value for name, value in result.metrics.items()}
         figures |= {
-            "score": result.score,
+            "validation_score": result.score,
             "peak_bytes": float(result.peak_bytes),
             "n_trainable": float(result.n_trainable),
         }

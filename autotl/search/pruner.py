@@ -18,7 +18,8 @@ class StrategyPruner(BasePruner):
 
     A trial ends when its best score so far is below the median of what the others' best scores
     were at the same share of their own work (Golovin et al. 2017, section 3.2.2, by share instead
-    of by step, since trials differ in their number of epochs).
+    of by step, since trials differ in their number of epochs). Others that had reported nothing
+    by then don't count.
 
     Args:
         n_startup_trials: finished trials of the strategy before any is pruned.
@@ -38,7 +39,8 @@ class StrategyPruner(BasePruner):
         others = [
             other
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if other.params.get(STRATEGY) == strategy and other.intermediate_values
+            if other.params.get(STRATEGY) == strategy
+            and min(other.intermediate_values, default=np.inf) <= step
         ]
         if len(others) < self._n_startup_trials:
             return False
@@ -47,7 +49,8 @@ class StrategyPruner(BasePruner):
 
 
 def _best_until(trial: FrozenTrial, step: int) -> float:
-    """The best score up to a step; the curve's straight line between two epochs counts too."""
+    """The best score up to a step that isn't before the first report; between two reports it is
+    on their straight line, after the last one it stays."""
     steps = np.array(sorted(trial.intermediate_values))
     best = np.maximum.accumulate([trial.intermediate_values[s] for s in steps])
     return float(np.interp(step, steps, best))

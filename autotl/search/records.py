@@ -42,6 +42,7 @@ class TrialStore:
             "result": None,
         }
         result = record.result
+        beaten: list[int] = []
         if result is not None:
             values["result"] = {
                 "score": result.score,
@@ -53,27 +54,30 @@ class TrialStore:
             part = self._folder / f"{stem}.part.npz"
             np.savez(part, samples=result.samples, probabilities=result.probabilities)
             os.replace(part, self._folder / f"{stem}.npz")
-            if result.model is not None:
-                self._save_model(stem, record, result.model)
+            rivals = self._scores(record.strategy)
+            if result.model is not None and all(s < result.score for s in rivals.values()):
+                self._save_model(record.number, result.model)
+                beaten = list(rivals)
         part = self._folder / f"{stem}.json.part"
         part.write_text(json.dumps(values))
         os.replace(part, self._folder / f"{stem}.json")
+        for number in beaten:
+            self.model_file(number).unlink(missing_ok=True)
 
-    def _save_model(self, stem: str, record: TrialRecord, model: FittedModel) -> None:
-        assert record.result is not None
-        rivals = [
-            other
+    def _scores(self, strategy: str) -> dict[int, float]:
+        """What the strategy's finished trials scored, by their numbers."""
+        return {
+            other.number: other.result.score
             for other in self.load()
-            if other.strategy == record.strategy and other.result is not None
-        ]
-        if any(other.result.score >= record.result.score for other in rivals if other.result):
-            return
+            if other.strategy == strategy and other.result is not None
+        }
+
+    def _save_model(self, number: int, model: FittedModel) -> None:
         description = {"model": json.dumps(model.as_json())}
-        part = self._folder / f"{stem}.safetensors.part"
+        file = self.model_file(number)
+        part = file.with_suffix(".safetensors.part")
         save_file(model.tensors(), part, metadata=description)
-        os.replace(part, self.model_file(record.number))
-        for other in rivals:
-            self.model_file(other.number).unlink(missing_ok=True)
+        os.replace(part, file)
 
     def model_file(self, number: int) -> Path:
         """Where a trial's model is, if it is kept."""

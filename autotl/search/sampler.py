@@ -27,9 +27,9 @@ _FLOOR = 0.1
 class StrategySampler(BaseSampler):
     """Chooses a strategy by what each has reached, then its parameters by that strategy's TPE.
 
-    Every strategy gets two trials; from then on one is drawn with a probability that falls by a
-    factor of e for every 3 points that its best trial lies behind the best of all, and never
-    below a tenth of the leader's.
+    Every strategy gets two trials, failed ones included; from then on one is drawn with a
+    probability that falls by a factor of e for every 3 points that its best trial lies behind the
+    best of all, and never below a tenth of the leader's.
 
     Args:
         strategies: their names; earlier ones get their first trials earlier.
@@ -113,7 +113,7 @@ class StrategySampler(BaseSampler):
         best = np.full(len(self._strategies), -np.inf)
         for index, strategy in enumerate(self._strategies):
             own = [t for t in earlier if _strategy_of(t) == strategy]
-            if len([t for t in own if t.state != TrialState.FAIL]) < _FIRST_TRIALS:
+            if len(own) < _FIRST_TRIALS:
                 return strategy
             values = [
                 t.value for t in own if t.state == TrialState.COMPLETE and t.value is not None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from autotl.analysis.profile import DatasetProfile
@@ -20,14 +20,14 @@ from autotl.search.objective import run_trial, tell
 from autotl.search.pruner import StrategyPruner
 from autotl.search.records import TrialStore
 from autotl.search.sampler import STRATEGY, StrategySampler
+from autotl.search.storage import open_storage
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import Task
 from autotl.tracking.base import FitRun
 
 _MAX_UNAFFORDABLE = 8
 """So many proposals in a row that don't fit into the time left end the search."""
-
-
+_NEVER_BEGUN = "unaffordable"
 _SEEDS_APART = 1_000_003
 
 
@@ -55,38 +55,45 @@ class StudySpec:
 
 
 def create_study(spec: StudySpec, profile: DatasetProfile) -> None:
-    """Make the study in its storage and enqueue the first trials: the rules of thumb that apply."""
+    """Make the study in its storage and enqueue the first trials: the rules of thumb that apply.
+
+    A fit's folder is its claim to the name: a study whose folder the user has deleted gives way.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=spec.name, storage=open_storage(spec.storage), direction="maximize"
-    )
+    storage = open_storage(spec.storage)
+    if any(found.study_name == spec.name for found in storage.get_all_studies()):
+        storage.delete_study(storage.get_study_id_from_name(spec.name))
+    study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
     study.set_user_attr("autotl.fingerprint", profile.fingerprint)
     study.set_user_attr("autotl.strategies", list(spec.strategies))
     for params in first_trials(spec.strategies, profile):
         study.enqueue_trial(params)
 
 
-def open_storage(url: str) -> RDBStorage:
-    """Optuna's storage; a SQLite file is made to wait for other writers."""
-    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    return RDBStorage(url, engine_kwargs=options)
-
-
 def first_trials(strategies: tuple[str, ...], profile: DatasetProfile) -> list[dict[str, Any]]:
     """What is tried first: one trial of each strategy, cheapest first, then the rules of thumb.
 
-    They get as many epochs as a trial can afford; every parameter that they leave open is drawn.
+    The bottleneck is tried on every backbone, the others start on the one whose source domain is
+    closest. They get as many epochs as a trial can afford; what they leave open is drawn.
     """
     epochs = max(candidate.max_epochs for candidate in profile.backbones.values())
+    closest = max(
+        profile.backbones, key=lambda name: profile.backbones[name].similarity.value or 0.0
+    )
+    points = [_of_backbone(STARTING_POINTS[0], name) for name in profile.backbones]
+    points += [_of_backbone(point, closest) for point in STARTING_POINTS]
+    points += [_of_backbone(rule.first_trial, closest) for rule, _ in triggered(profile)]
     unique: list[dict[str, Any]] = []
-    for point in (*STARTING_POINTS, *(rule.first_trial for rule, _ in triggered(profile))):
-        strategy = point[STRATEGY]
-        params = {**point, f"{strategy}.backbone": next(iter(profile.backbones))}
-        if strategy != "bottleneck":
-            params[f"{strategy}.epochs"] = epochs
-        if strategy in strategies and params not in unique:
+    for params in points:
+        if params[STRATEGY] != "bottleneck":
+            params[f"{params[STRATEGY]}.epochs"] = epochs
+        if params[STRATEGY] in strategies and params not in unique:
             unique.append(params)
     return unique
+
+
+def _of_backbone(params: Mapping[str, Any], backbone: str) -> dict[str, Any]:
+    return {**params, f"{params[STRATEGY]}.backbone": backbone}
 
 
 def run_worker(
@@ -154,19 +161,24 @@ def _run_trials(
             return
         trial = study.ask()
         if spec.n_trials is not None and _n_begun(study, trial.number) >= spec.n_trials:
-            study.tell(trial, state=TrialState.FAIL)  # another worker was faster
+            trial.set_user_attr("state", _NEVER_BEGUN)  # another worker was faster
+            study.tell(trial, state=TrialState.FAIL)
             return
         strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
         config = strategy.suggest(trial, profile)
         cost_s = strategy.cost(config, task)
         deadline = budget.deadline_for(cost_s, records) if usable else Deadline(None)
         if deadline.left_s() < cost_s:
-            trial.set_user_attr("state", "unaffordable")
+            trial.set_user_attr("state", _NEVER_BEGUN)
             study.tell(trial, state=TrialState.FAIL)
             n_unaffordable += 1
             continue
         n_unaffordable = 0
-        record = run_trial(trial, strategy, config, task, profile, fit_run, deadline, progress)
+        try:
+            record = run_trial(trial, strategy, config, task, profile, fit_run, deadline, progress)
+        except BaseException:
+            study.tell(trial, state=TrialState.FAIL)
+            raise
         store.save(record)
         tell(study, trial, record)
         if record.state == "interrupted":
@@ -182,7 +194,7 @@ def _n_begun(study: optuna.Study, before: int | None = None) -> int:
     """
     return sum(
         trial.state != TrialState.WAITING
-        and trial.user_attrs.get("state") != "unaffordable"
+        and trial.user_attrs.get("state") != _NEVER_BEGUN
         and (before is None or trial.number < before)
         for trial in study.get_trials(deepcopy=False)
     )

@@ -289,8 +289,7 @@ class _FoldReporter:
 
     def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
         whole = (len(self._done) + progress) / self._n_folds
-        if whole < 1.0:  # the last word is the pooled score, in the result
-            self._reporter.report(whole, float(np.mean([*self._done, score])), metrics)
+        self._reporter.report(whole, float(np.mean([*self._done, score])), metrics)
 
 
 def cross_validate(

@@ -34,7 +34,6 @@ class Recipe:
         augmentation: one of :data:`autotl.strategies.augment.POLICIES`.
         mirror: whether augmentation includes mirroring left to right.
         balanced: whether a class weighs the same in the loss however rare it is.
-        batch_size: samples in a step; None: by the number of samples.
     """
 
     epochs: int
@@ -43,7 +42,6 @@ class Recipe:
     augmentation: str
     mirror: bool
     balanced: bool
-    batch_size: int | None = None
 
 
 def batch_size_for(n_samples: int) -> int:
@@ -81,7 +79,7 @@ def train_network(
     speed = task.speeds[backbone.name]
     network = network.to(device).to(memory_format=speed.memory_format)
     optimizer = torch.optim.AdamW(_groups(parameters, recipe.weight_decay), betas=(0.9, 0.99))
-    batch_size = min(recipe.batch_size or batch_size_for(len(train)), len(train))
+    batch_size = min(batch_size_for(len(train)), len(train))
     n_batches = max(1, len(train) // batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, one_cycle(recipe.epochs * n_batches, _WARMUP_SHARE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "autotl"
+_DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
 _MAX_PARAM_CHARS = 500
 _STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+_DESCRIPTION = """\
+A parent run for each fit, and in it a child run for each trial. Sort by `validation_accuracy` (or \
+`validation_score`, greater is better whatever the metric) and look at `strategy` to compare the \
+strategies; children tagged `finalist` are the best of theirs, `winner` is the recommended one."""
+_N_NAMED_PARAMS = 3
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
+"""MLflow's own patience with a server that is down is four minutes."""
 
 
 class Recorder:
@@ -51,8 +60,8 @@ class Recorder:
         except Exception as error:  # whatever a store raises, training goes on
             self.failed = True
             warnings.warn(
-                f"MLflow store {self.tracking_uri!r} failed ({type(error).__name__}: "
-                f"{str(error)[:200]}); the fit goes on without recording",
+                f"MLflow store {without_password(self.tracking_uri)!r} failed "
+                f"({type(error).__name__}: {str(error)[:200]}); the fit goes on without recording",
                 stacklevel=2,
             )
             return None
@@ -61,12 +70,35 @@ class Recorder:
 def _connect(tracking_uri: str) -> MlflowClient:
     import logging
 
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name, value in {"MLFLOW_DISABLE_TELEMETRY": "true", **_PATIENCE}.items():
+        os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store").setLevel(logging.WARNING)
+    _try_database(tracking_uri)
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(tracking_uri)
+
+
+def _try_database(tracking_uri: str) -> None:
+    """Read a database's tables once: MLflow would try for two minutes before it gives up."""
+    if tracking_uri.partition(":")[0].partition("+")[0] not in _DATABASES:
+        return
+    from sqlalchemy import create_engine, inspect, make_url
+
+    url = make_url(tracking_uri)
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url)
+    try:
+        inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def without_password(uri: str) -> str:
+    """A store's URI as it may be shown: what stands between ``//`` and ``@`` is a secret."""
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 class MlflowTrialRun:
@@ -74,15 +106,20 @@ class MlflowTrialRun:
 
     def __init__(self, recorder: Recorder, run_id: str) -> None:
         self._recorder = recorder
+        self._last_step = 0
         self.run_id = run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Figures at a step."""
+        self._last_step = max(self._last_step, step)
         _log_metrics(self._recorder, self.run_id, metrics, step)
 
     def end(self, state: str, metrics: Mapping[str, float], error: str | None = None) -> None:
-        """The last figures, and the run's status and ``state`` tag."""
-        _log_metrics(self._recorder, self.run_id, metrics, 0)
+        """The last figures, and the run's status and ``state`` tag.
+
+        MLflow shows the value of the greatest step: the last figures come one after the others.
+        """
+        _log_metrics(self._recorder, self.run_id, metrics, self._last_step + 1)
         tags: dict[str, object] = {"state": state}
         if error is not None:
             tags["error"] = error
@@ -126,12 +163,13 @@ class MlflowFitRun:
             "mlflow.parentRunId": self.run_id,
             "autotl.kind": "trial",
             "strategy": strategy,
+            "backbone": str(params.get("backbone", "")).partition("@")[0],
             "trial": str(number),
             "state": "running",
         }
         run = self._recorder(
             lambda client: client.create_run(
-                self._experiment_id, run_name=f"{number:03d} {strategy}", tags=tags
+                self._experiment_id, run_name=run_name(number, strategy, params), tags=tags
             )
         )
         run_id = "" if run is None else run.info.run_id
@@ -171,12 +209,30 @@ class MlflowFitRun:
         _terminate(self._recorder, self.run_id, state)
 
 
+def run_name(number: int, strategy: str, params: Mapping[str, object]) -> str:
+    """A trial's name in a list: its strategy, its backbone and its foremost settings.
+
+    Args:
+        number: of the trial.
+        strategy: its name.
+        params: the settings, the foremost first; a weights file is left out of ``backbone``.
+    """
+    settings = [
+        f"{name}={value:.2g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in params.items()
+        if name != "backbone"
+    ]
+    backbone = str(params.get("backbone", "")).partition("@")[0]
+    return " ".join([f"{number:03d}", strategy, backbone, *settings[:_N_NAMED_PARAMS]])
+
+
 def _experiment(client: MlflowClient, artifact_root: Path | None) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
     location = None if artifact_root is None else artifact_root.resolve().as_uri()
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+    tags = {"mlflow.note.content": _DESCRIPTION}
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=tags))
 
 
 def _log_params(recorder: Recorder, run_id: str, params: Mapping[str, object]) -> None:

@@ -64,6 +64,8 @@ def run_search(
         for worker in workers:
             if worker.pid is not None and worker.is_alive():
                 worker.terminate()
+        while any(worker.is_alive() for worker in workers):
+            _pass_on(events, progress)  # a process ends only when what it sent is read
     for worker in workers:
         worker.join()
     codes = [worker.exitcode for worker in workers]
@@ -104,6 +106,7 @@ class _QueueProgress(Progress):
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the record of the trial is written in peace
     raise KeyboardInterrupt
 
 
@@ -119,6 +122,7 @@ def _work(
     """One worker process: records its running trial before it ends on a signal."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; one answers it
     signal.signal(signal.SIGTERM, _interrupt)
     torch.set_num_threads(threads)
     run_worker(spec, task, profile, fit_run, _QueueProgress(events), worker)

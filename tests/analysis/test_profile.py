@@ -1,0 +1,37 @@
+"""The profile of several candidates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from autotl.analysis.profile import DatasetProfile
+from autotl.analysis.similarity import DomainSimilarity
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [((None, None), None), ((None, 0.2), 0.2), ((0.7, 0.2), 0.7), ((0.0, None), 0.0)],
+)
+def test_best_similarity_is_the_greatest_known_one(
+    make_profile: Callable[..., DatasetProfile],
+    values: tuple[float | None, ...],
+    best: float | None,
+) -> None:
+    profile = make_profile("a", "b")
+    backbones = {
+        name: replace(profile.backbones[name], similarity=DomainSimilarity(value))
+        for name, value in zip(("a", "b"), values, strict=True)
+    }
+    assert replace(profile, backbones=backbones).best_similarity == best
+
+
+def test_plain_values(make_profile: Callable[..., DatasetProfile]) -> None:
+    values = json.loads(json.dumps(make_profile("a", "b").as_json()))
+    assert values["size"]["samples_per_class"] == [30, 30, 30]
+    assert values["backbones"].keys() == {"a", "b"}
+    assert values["backbones"]["a"]["speed"]["precision"] == "fp32"
+    assert values["class_names"] == ["a", "b", "c"]
