@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 UNKNOWN = "–"  # noqa: RUF001 (an en dash, as tables show a figure that isn't there)
@@ -74,6 +75,12 @@ def format_seconds(seconds: float) -> str:
     return f"{hours} h {rest:02d} min"
 
 
+def short_name(backbone: object) -> str:
+    """A backbone's name without the folders of its weights file."""
+    name, at, file = str(backbone).partition("@")
+    return f"{name}{at}{PurePath(file).name}"
+
+
 def counted(n: int, noun: str) -> str:
     """``1 trial``, ``1,200 trials``."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
@@ -118,7 +125,7 @@ def describe_config(
     if describe is None or "backbone" not in config:
         settings = ", ".join(f"{key} = {_plain(value)}" for key, value in config.items())
         return f"{strategy}: {settings}" if settings else strategy
-    return describe(config, num_stages)
+    return describe({**config, "backbone": short_name(config["backbone"])}, num_stages)
 
 
 def _describe_finetune(config: Mapping[str, Any], num_stages: int | None) -> str:
