@@ -100,7 +100,7 @@ def _render_one(job: tuple[str, int, int, int]) -> np.ndarray:
     return draw_class(family, index, n_images, seed=seed, size=IMAGE_SIZE)
 
 
-def render(config: Config, work: Path, *, workers: int, log: Log) -> np.ndarray:
+def render(config: Config, work: Path, *, workers: int, log: Log) -> list[np.ndarray]:
     """Draws all images once, one file per family, and opens them.
 
     Returns:
@@ -303,6 +303,7 @@ def publish(model: torch.nn.Module, path: Path, config: Config, notes: dict[str,
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     save_file(tensors, str(part), metadata)
+    part.chmod(0o644)
     os.replace(part, path)
     return path.stat().st_size
 
