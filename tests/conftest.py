@@ -19,6 +19,20 @@ N_CLASSES = 3
 WIDTHS = [8, 16, 24, 32]
 
 
+@pytest.fixture
+def random_state() -> Callable[[], object]:
+    """Reads the process's random state: torch's, NumPy's and Python's."""
+    import random
+
+    import torch
+
+    def read() -> object:
+        of_numpy: Any = np.random.get_state()  # noqa: NPY002
+        return torch.get_rng_state().tolist(), of_numpy[1].tolist(), random.getstate()
+
+    return read
+
+
 @pytest.fixture(scope="session")
 def pictures() -> NDArray[np.uint8]:
     """``(90, 32, 32, 3) uint8``: lying stripes, upright stripes, and blocks, in turn."""
@@ -164,7 +178,7 @@ def make_profile() -> Callable[..., DatasetProfile]:
         }
         return DatasetProfile(
             size=SizeProfile(**figures | size),
-            backbones={name: candidate for name in names or ("embedded",)},
+            backbones=dict.fromkeys(names or ("embedded",), candidate),
             n_folds=2,
             class_names=("a", "b", "c"),
             fingerprint="f" * 64,

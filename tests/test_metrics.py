@@ -94,7 +94,7 @@ def test_auto_is_accuracy_until_the_classes_differ_threefold() -> None:
 
 
 def test_unknown_metric_names_the_nearest() -> None:
-    with pytest.raises(InputError, match="unknown metric 'acc'.*auto"):
+    with pytest.raises(InputError, match=r"unknown metric 'acc'.*auto"):
         resolve_metric("acc", np.array([0, 1]))
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 _MODEL, _DESCRIPTION, _LEADERBOARD = "model.safetensors", "model.json", "leaderboard.csv"
 _BATCH = 256
+_FETCHING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"}
+"""Arguments of ``timm.create_model`` that make it read weights."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,7 @@ def load(folder: str | Path, device: str = "auto") -> Recommendation:
                 f"{str(folder)!r} has model format {values['format']!r}, this autotl reads "
                 f"{FORMAT}; use the autotl that wrote it, or a newer one"
             )
+        _refuse_foreign(values["model"]["backbone"])
         tensors = load_file(folder / _MODEL)
         n_classes = values["model"]["n_classes"]
         if values["metric"] not in METRICS or len(values["class_names"]) != n_classes:
@@ -235,6 +238,16 @@ def load(folder: str | Path, device: str = "auto") -> Recommendation:
             f"the model in {str(folder)!r} is damaged ({type(error).__name__}: {error}); "
             "save it again"
         ) from error
+
+
+def _refuse_foreign(backbone: Mapping[str, Any]) -> None:
+    """Refuse a description by which timm would fetch a network or weights from elsewhere."""
+    options = backbone["architecture_options"]
+    if ":" in backbone["architecture"] or _FETCHING & set(options):
+        raise ValueError(
+            f"its network is {backbone['architecture']!r} with {options}, which lies elsewhere; "
+            "nothing is fetched for a saved model"
+        )
 
 
 def _named(table: ImageTable, sample: int, size: int) -> Image.Image:

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from autotl.analysis.profile import DatasetProfile
 from autotl.progress import Progress
 from autotl.runtime import Deadline
+from autotl.search.interrupts import uninterrupted
 from autotl.search.pruner import PROGRESS_STEPS
 from autotl.strategies.base import (
     CurvePoint,
@@ -65,13 +66,15 @@ class TrialReporter:
         """Note a point of the learning curve; stop the trial if it isn't worth going on."""
         seconds = time.perf_counter() - self._started
         self.curve.append(CurvePoint(progress, seconds, score))
-        self._run.log_metrics({"validation_score": score, **metrics}, step=len(self.curve))
         self._progress.epoch(self._trial.number, progress, score)
-        if np.isfinite(score):
-            self._trial.report(score, step=round(progress * PROGRESS_STEPS))
+        with uninterrupted():
+            self._run.log_metrics({"validation_score": score, **metrics}, step=len(self.curve))
+            if np.isfinite(score):
+                self._trial.report(score, step=round(progress * PROGRESS_STEPS))
+            is_behind = progress < 1.0 and self._trial.should_prune()
+        if is_behind:
+            raise TrialStopped("pruned")
         if progress < 1.0:
-            if self._trial.should_prune():
-                raise TrialStopped("pruned")
             self.check()
 
 
@@ -91,8 +94,9 @@ def run_trial(
     in the record's ``state``; any other exception surfaces after the record is closed.
     """
     values: dict[str, Any] = config.model_dump()
-    trial.set_user_attr("config", values)
-    run = fit_run.start_trial(trial.number, strategy.name, values)
+    with uninterrupted():
+        trial.set_user_attr("config", values)
+        run = fit_run.start_trial(trial.number, strategy.name, values)
     progress.trial_started(trial.number, strategy.name)
     reporter = TrialReporter(trial, run, deadline, progress)
     started = time.perf_counter()
@@ -129,7 +133,8 @@ def run_trial(
             error=error,
             run_id=run.run_id,
         )
-        run.end(state, _figures(record), error)
+        with uninterrupted():
+            run.end(state, _figures(record), error)
     value = (
         None
         if result is None

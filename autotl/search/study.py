@@ -16,6 +16,7 @@ from autotl.analysis.rules import STARTING_POINTS, triggered
 from autotl.progress import Progress
 from autotl.runtime import Deadline
 from autotl.search.budget import SearchBudget
+from autotl.search.interrupts import uninterrupted
 from autotl.search.objective import run_trial, tell
 from autotl.search.pruner import StrategyPruner
 from autotl.search.records import TrialStore
@@ -157,32 +158,40 @@ def _run_trials(
         usable = any(record.result is not None for record in records)
         if records and budget.deadline_for(0.0, records).passed:
             return
-        if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
-            return
-        trial = study.ask()
-        if spec.n_trials is not None and _n_begun(study, trial.number) >= spec.n_trials:
-            trial.set_user_attr("state", _NEVER_BEGUN)  # another worker was faster
-            study.tell(trial, state=TrialState.FAIL)
-            return
-        strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
-        config = strategy.suggest(trial, profile)
-        cost_s = strategy.cost(config, task)
-        deadline = budget.deadline_for(cost_s, records) if usable else Deadline(None)
-        if deadline.left_s() < cost_s:
-            trial.set_user_attr("state", _NEVER_BEGUN)
-            study.tell(trial, state=TrialState.FAIL)
-            n_unaffordable += 1
-            continue
-        n_unaffordable = 0
+        with uninterrupted():
+            if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
+                return
+            trial = study.ask()
         try:
+            with uninterrupted():
+                if spec.n_trials is not None and _n_begun(study, trial.number) >= spec.n_trials:
+                    _refuse(study, trial)  # another worker was faster
+                    return
+                strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
+                config = strategy.suggest(trial, profile)
+                cost_s = strategy.cost(config, task)
+                deadline = budget.deadline_for(cost_s, records) if usable else Deadline(None)
+                if deadline.left_s() < cost_s:
+                    _refuse(study, trial)
+                    n_unaffordable += 1
+                    continue
+            n_unaffordable = 0
             record = run_trial(trial, strategy, config, task, profile, fit_run, deadline, progress)
         except BaseException:
-            study.tell(trial, state=TrialState.FAIL)
+            with uninterrupted():
+                study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             raise
-        store.save(record)
-        tell(study, trial, record)
+        with uninterrupted():
+            store.save(record)
+            tell(study, trial, record)
         if record.state == "interrupted":
             raise KeyboardInterrupt
+
+
+def _refuse(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Mark a proposal as never begun."""
+    trial.set_user_attr("state", _NEVER_BEGUN)
+    study.tell(trial, state=TrialState.FAIL)
 
 
 def _n_begun(study: optuna.Study, before: int | None = None) -> int:

@@ -31,10 +31,16 @@ class FeatureClassifier(nn.Module):
         depths: ascending, each in ``1 ... network.num_stages``.
         n_inputs: channels of these depths together.
         n_classes: number of outputs.
+        seed: of the linear layer's random start.
     """
 
     def __init__(
-        self, network: StagedNetwork, depths: Sequence[int], n_inputs: int, n_classes: int
+        self,
+        network: StagedNetwork,
+        depths: Sequence[int],
+        n_inputs: int,
+        n_classes: int,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.mean: Tensor
@@ -43,7 +49,10 @@ class FeatureClassifier(nn.Module):
         self.network = network.drop_above(max(depths))
         self.register_buffer("mean", torch.zeros(n_inputs))
         self.register_buffer("scale", torch.ones(n_inputs))
-        self.linear = nn.Linear(n_inputs, n_classes)
+        self.linear = nn.utils.skip_init(nn.Linear, n_inputs, n_classes)
+        generator, bound = torch.Generator().manual_seed(seed), n_inputs**-0.5
+        for parameter in self.linear.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(n, n_classes)`` of normalised pictures ``(n, 3, h, w)``."""

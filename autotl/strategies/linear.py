@@ -135,18 +135,25 @@ def _temperature(
     balanced: bool,
     seed: int,
 ) -> float:
-    """The temperature that makes held-out decisions the likeliest; 1 with too few samples."""
+    """The temperature that makes held-out decisions the likeliest; 1 with too few samples.
+
+    The labels count as a little uncertain, as in Platt 1999, section 2.2: otherwise decisions
+    without a mistake among the held-out ones would become certainties.
+    """
     if np.bincount(labels)[np.unique(labels)].min() < 4 or len(labels) < 4 * n_classes:
         return 1.0
     fitted, held_out = train_test_split(
         np.arange(len(labels)), test_size=0.25, stratify=labels, random_state=seed
     )
     weight, bias = _solve(x[fitted], labels[fitted], n_classes, "svm", C, balanced, seed)
-    decisions = x[held_out] @ weight.T + bias
+    present, column = np.unique(labels, return_inverse=True)
+    decisions = (x[held_out] @ weight.T + bias)[:, present]
     rows = np.arange(len(held_out))
+    doubt = 1.0 / (len(held_out) + 2.0)
 
     def loss(log_temperature: float) -> float:
         scaled = log_softmax(decisions / np.exp(log_temperature), axis=1)
-        return float(-scaled[rows, labels[held_out]].mean())
+        right = scaled[rows, column[held_out]].mean()
+        return float(-(1.0 - doubt) * right - doubt * scaled.mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 3.0), method="bounded").x))

@@ -87,9 +87,8 @@ class Scratch:
         network: StagedNetwork | FeatureClassifier = staged
         depth = max(1, staged.num_stages - config.n_removed)
         if depth < staged.num_stages:
-            network = FeatureClassifier(
-                staged, (depth,), staged.num_channels(depth, backbone.image_size), task.n_classes
-            )
+            n_channels = staged.num_channels(depth, backbone.image_size)
+            network = FeatureClassifier(staged, (depth,), n_channels, task.n_classes, task.seed)
         parameters = [([p for p in network.parameters() if p.requires_grad], config.lr)]
         recipe = Recipe(
             epochs=config.epochs,

@@ -6,6 +6,7 @@ store that fails doesn't stop a training: the first failure is told once, and re
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -22,10 +23,25 @@ EXPERIMENT = "autotl"
 _DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
 _MAX_PARAM_CHARS = 500
 _STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+VIEW = "autotl"
+"""A view of the experiment's runs that MLflow's UI opens with ``?viewStateShareKey=autotl``."""
+_VIEW_STATE = {
+    "orderByKey": "metrics.`validation_score`",
+    "orderByAsc": False,
+    "selectedColumns": [
+        "metrics.`validation_score`",
+        "metrics.`validation_accuracy`",
+        "params.`strategy`",
+        "params.`backbone`",
+        "tags.`state`",
+        "tags.`finalist`",
+        "tags.`winner`",
+    ],
+}
 _DESCRIPTION = """\
-A parent run for each fit, and in it a child run for each trial. Sort by `validation_accuracy` (or \
-`validation_score`, greater is better whatever the metric) and look at `strategy` to compare the \
-strategies; children tagged `finalist` are the best of theirs, `winner` is the recommended one."""
+[All trials, best first](#/experiments/{experiment_id}/runs?viewStateShareKey={view}). A parent \
+run for each fit, and in it a child run for each trial; `validation_score` is that of the metric \
+that decides, greater is better. Trials with a `finalist` tag are the best of their strategy."""
 _N_NAMED_PARAMS = 3
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 """MLflow's own patience with a server that is down is four minutes."""
@@ -106,20 +122,23 @@ class MlflowTrialRun:
 
     def __init__(self, recorder: Recorder, run_id: str) -> None:
         self._recorder = recorder
-        self._last_step = 0
+        self._next_steps: dict[str, int] = {}
         self.run_id = run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Figures at a step."""
-        self._last_step = max(self._last_step, step)
+        self._next_steps |= dict.fromkeys(metrics, step + 1)
         _log_metrics(self._recorder, self.run_id, metrics, step)
 
     def end(self, state: str, metrics: Mapping[str, float], error: str | None = None) -> None:
         """The last figures, and the run's status and ``state`` tag.
 
-        MLflow shows the value of the greatest step: the last figures come one after the others.
+        MLflow shows the value of the greatest step, so that the last figure of a curve comes one
+        step after the others; it draws bars for what was only ever logged at step 0.
         """
-        _log_metrics(self._recorder, self.run_id, metrics, self._last_step + 1)
+        for step in sorted({self._next_steps.get(name, 0) for name in metrics}):
+            last = {k: value for k, value in metrics.items() if self._next_steps.get(k, 0) == step}
+            _log_metrics(self._recorder, self.run_id, last, step)
         tags: dict[str, object] = {"state": state}
         if error is not None:
             tags["error"] = error
@@ -210,7 +229,7 @@ class MlflowFitRun:
 
 
 def run_name(number: int, strategy: str, params: Mapping[str, object]) -> str:
-    """A trial's name in a list: its strategy, its backbone and its foremost settings.
+    """A trial's name in a list: its strategy, its foremost settings and its backbone.
 
     Args:
         number: of the trial.
@@ -223,7 +242,7 @@ def run_name(number: int, strategy: str, params: Mapping[str, object]) -> str:
         if name != "backbone"
     ]
     backbone = str(params.get("backbone", "")).partition("@")[0]
-    return " ".join([f"{number:03d}", strategy, backbone, *settings[:_N_NAMED_PARAMS]])
+    return " ".join([f"{number:03d}", strategy, *settings[:_N_NAMED_PARAMS], backbone])
 
 
 def _experiment(client: MlflowClient, artifact_root: Path | None) -> str:
@@ -231,8 +250,14 @@ def _experiment(client: MlflowClient, artifact_root: Path | None) -> str:
     if found is not None:
         return str(found.experiment_id)
     location = None if artifact_root is None else artifact_root.resolve().as_uri()
-    tags = {"mlflow.note.content": _DESCRIPTION}
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=tags))
+    experiment_id = str(client.create_experiment(EXPERIMENT, artifact_location=location))
+    description = _DESCRIPTION.format(experiment_id=experiment_id, view=VIEW)
+    client.set_experiment_tag(experiment_id, "mlflow.note.content", description)
+    client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
+    client.set_experiment_tag(
+        experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(_VIEW_STATE)
+    )
+    return experiment_id
 
 
 def _log_params(recorder: Recorder, run_id: str, params: Mapping[str, object]) -> None:

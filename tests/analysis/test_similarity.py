@@ -109,6 +109,15 @@ def test_interval_holds_the_value_and_narrows_with_the_pictures(
     assert many.interval[1] - many.interval[0] < few.interval[1] - few.interval[0]
 
 
+def test_few_pictures_dont_look_far_by_chance() -> None:
+    """The mean of five pictures is off by a fifth of their variance, which is no distance."""
+    means = np.random.default_rng(0).normal(size=(5, 4_000))
+    layer = similarity._Layer(torch.nn.BatchNorm2d(4_000), 0)
+    squares = np.ones_like(means) + means.mean(axis=0) ** 2  # the variance is the source's
+    distance = similarity._distance(means, squares, layer, np.full((1, 5), 1 / 5))
+    assert distance[0] < 0.7 / 5
+
+
 def test_seed_decides(measure: Callable[..., DomainSimilarity]) -> None:
     assert measure(seed=1) == measure(seed=1)
     assert measure(seed=1).value == measure(seed=2).value  # the value has no chance in it
@@ -124,7 +133,9 @@ def test_grey_pictures_are_measured_too(
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_too_few_pictures(n: int, measure: Callable[..., DomainSimilarity], pictures: Pixels) -> None:
+def test_too_few_pictures(
+    n: int, measure: Callable[..., DomainSimilarity], pictures: Pixels
+) -> None:
     found = measure(pictures[:n])
     assert (found.value, found.interval) == (None, None)
     assert "too few pictures" in found.reason

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -69,7 +68,8 @@ def test_file_gives_exactly_its_weights_and_its_header(
     assert backbone.std == (0.25, 0.25, 0.25)
     assert (backbone.num_stages, backbone.num_features) == (5, 32)
     assert backbone.n_parameters == sum(
-        p.numel() for n, p in backbone.create(3, pretrained=True).model.named_parameters()
+        p.numel()
+        for n, p in backbone.create(3, pretrained=True).model.named_parameters()
         if not n.startswith("fc.")
     )
 
@@ -96,11 +96,12 @@ def test_what_is_random_comes_from_the_seed(backbone: Backbone, pretrained: bool
     assert equal == pretrained
 
 
-def test_opening_and_creating_leave_the_random_state_alone(weights_file: Path) -> None:
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+def test_opening_and_creating_leave_the_random_state_alone(
+    weights_file: Path, random_state: Callable[[], object]
+) -> None:
+    before = random_state()
     open_backbone(f"resnet10t@{weights_file}").create(3, pretrained=False, seed=3)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
+    assert random_state() == before
 
 
 def test_hash_tells_weights_apart(backbone: Backbone, weights_file: Path, tmp_path: Path) -> None:
@@ -231,8 +232,22 @@ def test_weights_that_fit_nowhere(tmp_path: Path) -> None:
 )
 def test_unusable_header(header: dict[str, str], weights_file: Path, tmp_path: Path) -> None:
     file = relabelled(weights_file, tmp_path, **header)
-    with pytest.raises(BackboneUnavailableError, match="other.safetensors"):
+    with pytest.raises(BackboneUnavailableError, match=r"other\.safetensors"):
         open_backbone(f"resnet10t@{file}")
+
+
+def test_padding_of_the_training_is_kept(tmp_path: Path) -> None:
+    network = random_backbone("mobilenetv2_035", 32).create(2, pretrained=False, seed=9)
+    found = []
+    for padding in ("same", "default (symmetric)"):
+        save_file(
+            network.model.state_dict(), tmp_path / "w.safetensors", {"trained_padding": padding}
+        )
+        backbone = open_backbone(f"mobilenetv2_035@{tmp_path / 'w.safetensors'}")
+        loaded = backbone.create(2, pretrained=True).eval()
+        found.append(loaded.features(torch.ones(1, 3, 32, 32), [1])[0])
+        assert (backbone.architecture_options == {"pad_type": "same"}) == (padding == "same")
+    assert not torch.allclose(found[0], found[1])
 
 
 def test_hub_name_without_a_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def test_sent_store_carries_no_arrays(
     expected = store.features(backbone, (1, 2, 3, 4, 5))
     sent = pickle.dumps(store)
     assert len(sent) == before
-    assert np.array_equal(pickle.loads(sent).features(backbone, (1, 2, 3, 4, 5)), expected)
+    received = pickle.loads(sent)  # noqa: S301
+    assert np.array_equal(received.features(backbone, (1, 2, 3, 4, 5)), expected)
     assert np.array_equal(store.features(backbone, (1, 2, 3, 4, 5)), expected)
 
 

@@ -155,9 +155,7 @@ def test_another_size_or_another_choice_of_samples_is_another_store(
     fewer = make_table().take(np.array([5, 1]))
     _, chosen = decode_table(fewer, 32, tmp_path)
     assert reads(fewer) == [1, 5]
-    assert np.array_equal(
-        chosen.view(np.arange(2))[np.array([0])][0], to_pixels(fewer.read(0), 32)
-    )
+    assert np.array_equal(chosen.view(np.arange(2))[np.array([0])][0], to_pixels(fewer.read(0), 32))
 
 
 def test_other_pictures_are_never_mistaken_for_these(
@@ -228,9 +226,7 @@ def test_view_numbers_its_rows_from_0(pictures: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("outside", [3, -1, 89])
-def test_view_reaches_nothing_outside_its_rows(
-    outside: int, pictures: NDArray[np.uint8]
-) -> None:
+def test_view_reaches_nothing_outside_its_rows(outside: int, pictures: NDArray[np.uint8]) -> None:
     view = PixelView(pictures, np.array([7, 3, 20]))
     with pytest.raises(IndexError, match=r"\[0, 3\)"):
         view[np.array([0, outside])]
@@ -254,7 +250,7 @@ def test_views_at_several_sizes_are_small_to_send(make_table: MakeTable, tmp_pat
     views = PixelViews(stores, np.array([4, 9]))
     sent = pickle.dumps(views)
     assert len(sent) < 12 * 16 * 16 * 3
-    for received in (views, pickle.loads(sent)):
+    for received in (views, pickle.loads(sent)):  # noqa: S301
         assert received(16).image_size == 16
         assert np.array_equal(
             received(32)[np.arange(2)], stores[32].view(np.arange(12))[np.array([4, 9])]

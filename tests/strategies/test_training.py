@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -151,20 +150,23 @@ def test_dropout_draws_from_the_seed(train: Train, backbone: Backbone) -> None:
     assert equal_weights(run(), run())
 
 
-def test_random_state_of_the_process_is_untouched(train: Train, backbone: Backbone) -> None:
+def test_random_state_of_the_process_is_untouched(
+    train: Train, backbone: Backbone, random_state: Callable[[], object]
+) -> None:
     network = backbone.create(3, pretrained=False)
     network.model.drop_rate = 0.5
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    before = random_state()
     train(network, augmentation="strong", mirror=True, validation=np.arange(30, 40))
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
+    assert random_state() == before
 
 
-def test_random_state_comes_back_after_a_stop_too(train: Train) -> None:
-    before = torch.get_rng_state()
+def test_random_state_comes_back_after_a_stop_too(
+    train: Train, random_state: Callable[[], object]
+) -> None:
+    before = random_state()
     with pytest.raises(TrialStopped):
         train(reporter=Watching(stop_at_check=2))
-    assert torch.equal(torch.get_rng_state(), before)
+    assert random_state() == before
 
 
 def test_validation_doesnt_change_the_training(train: Train) -> None:
@@ -228,9 +230,7 @@ def test_too_high_a_rate_is_a_diverged_trial(train: Train) -> None:
 
 def test_nan_predictions_after_the_last_step_are_a_diverged_trial(train: Train) -> None:
     with pytest.raises(DivergedError, match="predictions became NaN in epoch 1 of 1"):
-        train(
-            lr=float("inf"), epochs=1, samples=np.arange(16), validation=np.arange(30, 60)
-        )
+        train(lr=float("inf"), epochs=1, samples=np.arange(16), validation=np.arange(30, 60))
 
 
 @pytest.mark.parametrize(("balanced", "expected"), [(False, [32, 12, 4]), (True, [16, 16, 16])])
@@ -246,17 +246,13 @@ def test_balanced_classes_weigh_the_same(
         weight_decay=0.0,
         balanced=balanced,
     )
-    shown = model.predict_proba(
-        make_task().pixels(32), np.arange(1), device=torch.device("cpu")
-    )
+    shown = model.predict_proba(make_task().pixels(32), np.arange(1), device=torch.device("cpu"))
     np.testing.assert_allclose(shown[0], np.array(expected) / 48, atol=0.03)
 
 
 def test_label_smoothing_pulls_towards_equal_shares(train: Train, make_task: MakeTask) -> None:
     task = make_task(labels=np.zeros(90, dtype=np.int64))
-    model = train(
-        Constant(), task=task, lr=0.1, epochs=200, weight_decay=0.0, label_smoothing=0.3
-    )
+    model = train(Constant(), task=task, lr=0.1, epochs=200, weight_decay=0.0, label_smoothing=0.3)
     shown = model.predict_proba(task.pixels(32), np.arange(1), device=task.device)
     np.testing.assert_allclose(shown[0], [0.8, 0.1, 0.1], atol=0.02)
 

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from autotl.runtime import Deadline
+from autotl.search.budget import (
+    CLOSING_S,
+    MAX_EPOCHS,
+    TRIAL_SHARE,
+    UNLIMITED_EPOCHS,
+    SearchBudget,
+    affordable_epochs,
+)
+from autotl.strategies.base import TrialRecord, TrialResult
+
+
+def record(score: float | None, seconds: float) -> TrialRecord:
+    result = None
+    if score is not None:
+        nothing = np.empty(0, dtype=np.int64)
+        result = TrialResult(score, {}, nothing, np.empty((0, 2), np.float32), seconds, 0, 0)
+    return TrialRecord(0, "finetune", {}, "complete", seconds, result=result)
+
+
+def test_a_trial_may_plan_its_share_of_the_search() -> None:
+    epochs = affordable_epochs(400.0, 2.0)
+    assert epochs * 2.0 <= 400.0 * TRIAL_SHARE < (epochs + 1) * 2.0
+
+
+@pytest.mark.parametrize(
+    ("search_s", "epoch_s", "expected"),
+    [
+        (math.inf, 5.0, UNLIMITED_EPOCHS),
+        (1.0, 100.0, 1),
+        (-5.0, 1.0, 1),
+        (1e6, 0.001, MAX_EPOCHS),
+    ],
+)
+def test_epochs_at_the_edges(search_s: float, epoch_s: float, expected: int) -> None:
+    assert affordable_epochs(search_s, epoch_s) == expected
+
+
+def test_the_final_fit_costs_a_trial_s_time_by_samples() -> None:
+    budget = SearchBudget(Deadline(1_000.0), n_folds_samples=160, n_samples=100)
+    assert budget.refit_s(32.0) == pytest.approx(20.0)
+
+
+def test_a_trial_ends_early_enough_for_its_own_final_fit() -> None:
+    budget = SearchBudget(Deadline(1_000.0), n_folds_samples=100, n_samples=100)
+    found = budget.deadline_for(40.0, [])
+    assert found.at == pytest.approx(1_000.0 - CLOSING_S - 40.0)
+
+
+def test_or_for_that_of_the_best_trial_so_far_if_that_takes_longer() -> None:
+    budget = SearchBudget(Deadline(1_000.0), n_folds_samples=100, n_samples=100)
+    records = [record(0.9, 70.0), record(0.8, 300.0), record(None, 500.0)]
+    found = budget.deadline_for(40.0, records)
+    assert found.at == pytest.approx(1_000.0 - CLOSING_S - 70.0)
+
+
+def test_without_a_limit_there_is_no_deadline() -> None:
+    budget = SearchBudget(Deadline(None), 100, 100)
+    assert budget.deadline_for(40.0, [record(0.9, 70.0)]).at is None

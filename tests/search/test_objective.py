@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from optuna.trial import TrialState
+from search_helpers import Scripted, ScriptedConfig, SpyRun, result_of
+
+from autotl.progress import Progress
+from autotl.runtime import Deadline
+from autotl.search.objective import out_of_memory, run_trial
+from autotl.search.pruner import StrategyPruner
+from autotl.search.records import TrialStore
+from autotl.search.study import StudySpec, create_study, run_worker
+from autotl.strategies.base import (
+    DivergedError,
+    Reporter,
+    Task,
+    TrialRecord,
+    TrialResult,
+    TrialStopped,
+)
+from autotl.tracking.mlflow import MlflowFitRun
+
+Behaviour = Callable[[ScriptedConfig, Task, Reporter], TrialResult]
+
+
+def raising(error: BaseException) -> Behaviour:
+    def behave(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+        reporter.report(0.5, 0.25, {"train_loss": 2.0})
+        raise error
+
+    return behave
+
+
+def complete(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+    reporter.report(0.5, 0.25, {"train_loss": 2.0})
+    return result_of(task, 0.75)
+
+
+def nan_score(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+    found = result_of(task, 0.75)
+    object.__setattr__(found, "score", float("nan"))
+    return found
+
+
+OUTCOMES: dict[str, tuple[Behaviour, str, TrialState, str, str | None]] = {
+    "complete": (complete, "complete", TrialState.COMPLETE, "FINISHED", None),
+    "pruned": (raising(TrialStopped("pruned")), "pruned", TrialState.PRUNED, "FINISHED", None),
+    "deadline": (raising(TrialStopped("deadline")), "deadline", TrialState.PRUNED, "KILLED", None),
+    "diverged": (
+        raising(DivergedError("the loss became nan")),
+        *("failed", TrialState.FAIL, "FAILED", "the loss became nan"),
+    ),
+    "memory": (
+        raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmore")),
+        *("failed", TrialState.FAIL, "FAILED", "out of memory: CUDA out of memory"),
+    ),
+    "memory without a word": (
+        raising(torch.OutOfMemoryError("")),
+        *("failed", TrialState.FAIL, "FAILED", "out of memory"),
+    ),
+    "nan score": (nan_score, "failed", TrialState.FAIL, "FAILED", "accuracy"),
+    "interrupted": (
+        raising(KeyboardInterrupt()),
+        *("interrupted", TrialState.FAIL, "KILLED", None),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_an_outcome_is_recorded_in_all_three_stores(
+    name: str,
+    script: Callable[..., dict[str, Scripted]],
+    make_spec: Callable[..., StudySpec],
+    task: Task,
+    make_profile: Callable[..., Any],
+    mlflow_uri: str,
+) -> None:
+    behave, state, optuna_state, status, error = OUTCOMES[name]
+    script(bottleneck=behave)
+    spec = make_spec(strategies=("bottleneck",), n_trials=1)
+    create_study(spec, make_profile())
+    parent = MlflowFitRun.start(mlflow_uri, name)
+    by_itself = run_worker(spec, task, make_profile(), parent, Progress())
+    assert by_itself is (state != "interrupted")
+
+    (record,) = TrialStore(spec.folder / "trials").load()
+    assert record.state == state
+    assert (record.result is not None) is (state == "complete")
+    assert (record.error is None) is (error is None)
+    assert error is None or error in str(record.error)
+
+    stored = optuna.load_study(study_name=spec.name, storage=spec.storage).trials[0]
+    assert stored.state == optuna_state
+    assert stored.user_attrs["state"] == state
+    assert stored.user_attrs["config"] == record.config
+    assert stored.user_attrs.get("error") == record.error
+    values = {TrialState.COMPLETE: 0.75, TrialState.PRUNED: 0.25, TrialState.FAIL: None}
+    assert stored.value == values[optuna_state]
+
+    run = MlflowClient(mlflow_uri).get_run(record.run_id)
+    assert run.info.status == status
+    assert run.data.tags["state"] == state
+    assert run.data.tags.get("error") == record.error
+    assert run.data.tags["mlflow.parentRunId"] == parent.run_id
+    assert run.data.params == {"strategy": "bottleneck"} | {
+        key: str(value) for key, value in record.config.items()
+    }
+    if state == "complete":
+        assert run.data.metrics["validation_accuracy"] == 0.75
+        assert run.data.metrics["validation_score"] == 0.75  # not the 0.25 of its only epoch
+    elif name != "nan score":
+        assert run.data.metrics["validation_score"] == 0.25
+    assert run.data.metrics["seconds"] == pytest.approx(record.seconds)
+
+
+def test_any_other_error_surfaces_and_leaves_nothing_open(
+    script: Callable[..., dict[str, Scripted]],
+    make_spec: Callable[..., StudySpec],
+    task: Task,
+    make_profile: Callable[..., Any],
+    mlflow_uri: str,
+) -> None:
+    script(bottleneck=raising(ZeroDivisionError("a bug")))
+    spec = make_spec(strategies=("bottleneck",), n_trials=3)
+    create_study(spec, make_profile())
+    parent = MlflowFitRun.start(mlflow_uri, "a bug")
+    with pytest.raises(ZeroDivisionError):
+        run_worker(spec, task, make_profile(), parent, Progress())
+    begun, *_ = optuna.load_study(study_name=spec.name, storage=spec.storage).trials
+    assert begun.state == TrialState.FAIL
+    client = MlflowClient(mlflow_uri)
+    query = f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
+    (run,) = client.search_runs([client.get_run(parent.run_id).info.experiment_id], query)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"] == "ZeroDivisionError: a bug"
+
+
+def run_one(behave: Behaviour, task: Task, **changes: Any) -> tuple[TrialRecord, SpyRun]:
+    """One trial outside a worker, and what its record was told."""
+    study = optuna.create_study(direction="maximize", pruner=StrategyPruner())
+    values: dict[str, Any] = {"deadline": Deadline(None), "progress": Progress()} | changes
+    spy = SpyRun()
+    config = ScriptedConfig(backbone="embedded", x=0.5)
+    strategy: Any = Scripted("finetune", behave)
+    record = run_trial(study.ask(), strategy, config, task, None, spy, **values)  # type: ignore[arg-type]
+    return record, spy
+
+
+def test_parameters_are_logged_before_training(task: Task) -> None:
+    seen: list[int] = []
+
+    def behave(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+        seen.append(len(spies[0].calls))
+        return result_of(task, 1.0)
+
+    spies = [SpyRun()]
+    study = optuna.create_study(direction="maximize")
+    config = ScriptedConfig(backbone="embedded", x=0.5)
+    strategy: Any = Scripted("finetune", behave)
+    run_trial(
+        *(study.ask(), strategy, config, task, None, spies[0]),  # type: ignore[arg-type]
+        *(Deadline(None), Progress()),
+    )
+    assert seen == [1]
+    assert spies[0].calls[0] == ("start", 0, "finetune", {"backbone": "embedded", "x": 0.5})
+    assert study.trials[0].user_attrs["config"] == {"backbone": "embedded", "x": 0.5}
+
+
+def test_every_epoch_is_logged_once_in_order(task: Task) -> None:
+    def behave(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+        for epoch in (1, 2, 3):
+            reporter.report(epoch / 4, epoch / 10, {"train_loss": 1 / epoch})
+        return result_of(task, 0.5)
+
+    record, spy = run_one(behave, task)
+    assert [call for call in spy.calls if call[0] == "metrics"] == [
+        ("metrics", {"validation_score": n / 10, "train_loss": 1 / n}, n) for n in (1, 2, 3)
+    ]
+    assert [(p.progress, p.score) for p in record.curve] == [(0.25, 0.1), (0.5, 0.2), (0.75, 0.3)]
+    assert spy.calls[-1][:2] == ("end", "complete")
+
+
+def test_a_trial_ends_when_its_time_is_over(task: Task) -> None:
+    def behave(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+        reporter.check()
+        raise AssertionError("it should have been stopped")
+
+    record, _ = run_one(behave, task, deadline=Deadline.after(-1))
+    assert record.state == "deadline"
+
+
+def test_work_that_is_done_is_not_thrown_away(task: Task) -> None:
+    def behave(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+        reporter.report(1.0, 0.5, {})
+        return result_of(task, 0.5)
+
+    record, _ = run_one(behave, task, deadline=Deadline.after(-1))
+    assert record.state == "complete"
+
+
+def test_a_score_that_is_not_a_number_is_not_reported_to_optuna(task: Task) -> None:
+    def behave(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+        reporter.report(0.5, float("nan"), {"train_loss": float("nan")})
+        return result_of(task, 0.5)
+
+    record, _ = run_one(behave, task)
+    assert record.state == "complete"
+    assert len(record.curve) == 1
+
+
+def test_the_display_gets_the_metric_s_value_not_its_score(make_task: Callable[..., Task]) -> None:
+    class Watch(Progress):
+        ended: tuple[Any, ...] = ()
+
+        def trial_ended(self, *args: Any) -> None:
+            self.ended = args
+
+    watch, task = Watch(), make_task(metric="log_loss")
+    record, _ = run_one(lambda c, t, r: result_of(t, 1.0), task, progress=watch)
+    assert record.result is not None
+    assert record.result.score < 0  # greater is better
+    assert watch.ended[:3] == (0, "finetune", "complete")
+    assert watch.ended[3] == pytest.approx(-record.result.score)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (MemoryError(), True),
+        (RuntimeError("[..] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_exhausted_memory_is_told_from_bugs(error: BaseException, expected: bool) -> None:
+    said = out_of_memory(error)
+    assert (said is not None) is expected
+    assert said is None or said.startswith("out of memory")

@@ -1,0 +1,116 @@
+"""The linear classifier solved on stored features is the network that is handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autotl.backbones.zoo import Backbone
+from autotl.strategies.base import SilentReporter, Task
+from autotl.strategies.bottleneck import Bottleneck, BottleneckConfig, Layers, depths_of
+from autotl.strategies.fitted import FeatureClassifier, FittedModel
+from autotl.strategies.linear import solve_linear
+
+MakeTask = Callable[..., Task]
+TRAIN, VALIDATION = np.arange(30, 90), np.arange(30)
+
+
+@pytest.fixture
+def fit(make_task: MakeTask, backbone: Backbone) -> Callable[..., FittedModel]:
+    def fitted(task: Task | None = None, **changed: Any) -> FittedModel:
+        values = {"layers": "last_2", "head": "svm", "C": 0.01, "balanced": False} | changed
+        config = BottleneckConfig(backbone=backbone.name, **values)
+        return Bottleneck().fit(config, task or make_task(), TRAIN, VALIDATION, SilentReporter())
+
+    return fitted
+
+
+@pytest.mark.parametrize(
+    ("layers", "of_five", "of_two"),
+    [
+        ("last", (5,), (2,)),
+        ("second_last", (4,), (1,)),
+        ("third_last", (3,), (1,)),
+        ("last_2", (4, 5), (1, 2)),
+        ("last_4", (2, 3, 4, 5), (1, 2)),
+        ("all", (1, 2, 3, 4, 5), (1, 2)),
+    ],
+)
+def test_layers_count_from_the_end(
+    layers: Layers, of_five: tuple[int, ...], of_two: tuple[int, ...]
+) -> None:
+    assert depths_of(layers, 5) == of_five
+    assert depths_of(layers, 2) == of_two
+
+
+@pytest.mark.parametrize("layers", ["last", "second_last", "all"])
+@pytest.mark.parametrize("head", ["svm", "logistic"])
+def test_network_predicts_what_was_solved(
+    fit: Callable[..., FittedModel], make_task: MakeTask, layers: Layers, head: str
+) -> None:
+    model = fit(layers=layers, head=head)
+    from_pixels = model.predict_proba(
+        make_task().pixels(32), VALIDATION, device=torch.device("cpu")
+    )
+    np.testing.assert_allclose(from_pixels, model.validation_probabilities, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", ["svm", "logistic"])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_solves_on_the_features_of_the_training_samples(
+    fit: Callable[..., FittedModel],
+    make_task: MakeTask,
+    backbone: Backbone,
+    head: Any,
+    balanced: bool,
+) -> None:
+    labels = np.repeat([0, 1, 2], [40, 40, 10])
+    task = make_task(labels=labels)
+    features = task.features.features(backbone, (4, 5))
+    expected = solve_linear(
+        features[TRAIN], labels[TRAIN], 3, head=head, C=0.3, balanced=balanced, seed=task.seed
+    )
+    model = fit(task, head=head, C=0.3, balanced=balanced)
+    np.testing.assert_allclose(
+        model.validation_probabilities, expected.predict_proba(features[VALIDATION]), atol=1e-6
+    )
+
+
+def test_learns(fit: Callable[..., FittedModel], make_task: MakeTask) -> None:
+    model = fit(layers="all", C=0.1)
+    assert model.validation_probabilities is not None
+    assert np.mean(model.validation_probabilities.argmax(1) == make_task().labels[:30]) > 0.8
+
+
+def test_backbone_keeps_its_weights(fit: Callable[..., FittedModel], backbone: Backbone) -> None:
+    network = fit(layers="third_last").network
+    assert isinstance(network, FeatureClassifier)
+    pretrained = backbone.create(1, pretrained=True).model.state_dict()
+    kept = network.network.model.state_dict()
+    assert kept
+    assert all(torch.equal(value, pretrained[name]) for name, value in kept.items())
+
+
+def test_trained_parameters_are_those_of_the_linear_layer(
+    fit: Callable[..., FittedModel],
+) -> None:
+    assert fit(layers="last_2").n_trainable == (24 + 32) * 3 + 3
+
+
+def test_class_missing_from_training(fit: Callable[..., FittedModel], make_task: MakeTask) -> None:
+    labels = np.where(np.arange(90) < 30, 2, np.arange(90) % 2)
+    model = fit(make_task(labels=labels))
+    assert model.validation_probabilities is not None
+    assert set(model.validation_probabilities.argmax(1).tolist()) <= {0, 1}
+
+
+def test_every_choice_of_layers_can_be_drawn() -> None:
+    from typing import get_args
+
+    from autotl.strategies import bottleneck
+
+    assert set(bottleneck._LAYERS) == set(get_args(Layers))

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import autotl.preparation as preparation
+from autotl.backbones.speed import Speed
+from autotl.config import make_config
+from autotl.errors import BackboneUnavailableError, InputError
+from autotl.preparation import Prepared, name_of, prepare
+from autotl.progress import Progress
+from autotl.runtime import Deadline
+
+Prepare = Callable[..., Prepared]
+
+
+class Notes(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.notes: list[str] = []
+
+    def phase(self, name: str, time_left_s: float | None = None) -> None:
+        self.phases.append(name)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def speed() -> list[Speed]:
+    """What each backbone is said to cost; a test may put another one."""
+    return [Speed("fp32", False, 1e-4, 4e-4)]
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path,
+    weights_file: Path,
+    notes: Notes,
+    speed: list[Speed],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Prepare:
+    """Prepares a data set with the tiny backbone, no time limit unless one is given."""
+    monkeypatch.setattr(preparation, "measure_speed", lambda *_: speed[0])
+
+    def run(dataset: Any, *, test: Any = None, group: Any = None, **settings: Any) -> Prepared:
+        limit = settings.pop("time_budget_s", None)
+        config = make_config(
+            {"backbones": [f"resnet10t@{weights_file}"], "device": "cpu", **settings}
+        )
+        folder = tmp_path / "cache"
+        return prepare(dataset, test, group, config, folder, Deadline.after(limit), notes)
+
+    return run
+
+
+def digests(prepared: Prepared) -> tuple[list[bytes], list[bytes]]:
+    """Contents of the development and of the test pictures."""
+    development = prepared.task.pixels(32)[prepared.task.all_samples]
+    test = prepared.test.pixels(32)[np.arange(len(prepared.test.samples))]
+    return [p.tobytes() for p in development], [p.tobytes() for p in test]
+
+
+def test_a_data_set_becomes_a_task(
+    make: Prepare, pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64], notes: Notes
+) -> None:
+    prepared = make((pictures, picture_labels))
+    task, profile = prepared.task, prepared.profile
+    assert len(task.labels) + len(prepared.test.samples) == 90
+    assert profile.size.n_samples == len(task.labels)
+    assert profile.size.n_test == len(prepared.test.samples) == 18
+    assert profile.class_names == ("0", "1", "2")
+    assert profile.n_folds == len(task.folds)
+    assert task.metric.name == "accuracy"
+    assert prepared.quarantine == ()
+    assert prepared.name == "pictures"
+    assert notes.phases == ["read", "decode", "profile"]
+
+
+def test_pixels_and_labels_stay_together(
+    make: Prepare, pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64]
+) -> None:
+    prepared = make((pictures, picture_labels))
+    label_of = {p.tobytes(): int(label) for p, label in zip(pictures, picture_labels, strict=True)}
+    development, test = digests(prepared)
+    assert [label_of[content] for content in development] == prepared.task.labels.tolist()
+    assert [label_of[content] for content in test] == prepared.test.labels.tolist()
+
+
+def test_no_picture_of_the_test_set_is_reachable_from_the_task(
+    make: Prepare, pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64]
+) -> None:
+    prepared = make((pictures, picture_labels))
+    development, test = digests(prepared)
+    assert not set(development) & set(test)
+    view = prepared.task.pixels(32)
+    assert len(view) == len(prepared.task.labels)
+    with pytest.raises(IndexError):
+        view[np.array([len(view)])]
+
+
+def test_equal_pictures_never_stand_on_two_sides(
+    make: Prepare, pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64]
+) -> None:
+    twice = np.concatenate([pictures[:45], pictures[:45]])
+    labels = np.concatenate([picture_labels[:45], picture_labels[:45]])
+    prepared = make((twice, labels))
+    development, test = digests(prepared)
+    assert len(test) > 0
+    assert not set(development) & set(test)
+    assert prepared.profile.size.n_duplicates == len(development) // 2
+    for fold in prepared.task.folds:
+        train = {development[i] for i in fold.train}
+        assert not train & {development[i] for i in fold.validation}
+
+
+def test_groups_never_stand_on_two_sides(
+    make: Prepare, pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64]
+) -> None:
+    groups = np.arange(90) // 6  # fifteen patients of six pictures each, two of every class
+    group_of = {p.tobytes(): int(group) for p, group in zip(pictures, groups, strict=True)}
+    prepared = make((pictures, picture_labels), group=groups)
+    development, test = ([group_of[c] for c in side] for side in digests(prepared))
+    assert test
+    assert not set(development) & set(test)
+    for fold in prepared.task.folds:
+        train = {development[i] for i in fold.train}
+        assert not train & {development[i] for i in fold.validation}
+
+
+def test_a_given_test_set_is_the_test_set(
+    make: Prepare, pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64], notes: Notes
+) -> None:
+    train = (np.concatenate([pictures[:60], pictures[85:]]), [*picture_labels[:60], 1, 2, 0, 1, 2])
+    prepared = make(train, test=(pictures[60:], picture_labels[60:]))
+    development, test = digests(prepared)
+    assert sorted(test) == sorted(p.tobytes() for p in pictures[60:])
+    assert len(development) == 60  # five occur in the test set
+    assert any("5 training pictures are left out" in note for note in notes.notes)
+
+
+def test_the_same_seed_makes_the_same_split(
+    make: Prepare, pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64]
+) -> None:
+    splits = [make((pictures, picture_labels), seed=seed).test.samples for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(splits[0], splits[1])
+    assert not np.array_equal(splits[0], splits[2])
+
+
+def test_unreadable_pictures_are_listed_and_left_out(
+    make: Prepare, pictures: NDArray[np.uint8], tmp_path: Path, notes: Notes
+) -> None:
+    data = tmp_path / "my data"
+    for i in range(40):
+        folder = data / ("ä b" if i % 2 else "c")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).save(folder / f"{i}.png")
+    (data / "c" / "0.png").write_bytes(b"")
+    content = (data / "c" / "2.png").read_bytes()
+    (data / "c" / "2.png").write_bytes(content[: len(content) // 2])
+    prepared = make(data)
+    assert sorted(Path(name).name for name, _ in prepared.quarantine) == ["0.png", "2.png"]
+    assert all(reason for _, reason in prepared.quarantine)
+    assert len(prepared.task.labels) + len(prepared.test.samples) == 38
+    assert prepared.profile.n_quarantined == 2
+    assert any("2 unreadable pictures are left out" in note for note in notes.notes)
+    assert prepared.name == "my data"
+
+
+def test_a_class_whose_pictures_are_all_unreadable_is_named(
+    make: Prepare, pictures: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    for i in range(30):
+        folder = tmp_path / "data" / ("lost" if i < 4 else "ab"[i % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).save(folder / f"{i}.png")
+    for i in range(3):
+        (tmp_path / "data" / "lost" / f"{i}.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"fewer than 2 readable pictures.*'lost'"):
+        make(tmp_path / "data")
+
+
+def test_equal_pictures_under_different_labels_are_told(
+    make: Prepare, pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64], notes: Notes
+) -> None:
+    labels = picture_labels.copy()
+    twice = pictures.copy()
+    twice[1] = twice[0]
+    make((twice, labels))
+    assert any("under different labels" in note for note in notes.notes)
+
+
+@pytest.mark.parametrize(("train_s", "n_folds"), [(1e-4, None), (2e-2, 1)])
+def test_little_time_means_one_hold_out(
+    train_s: float,
+    n_folds: int | None,
+    make: Prepare,
+    pictures: NDArray[np.uint8],
+    picture_labels: NDArray[np.int64],
+    speed: list[Speed],
+    notes: Notes,
+) -> None:
+    speed[0] = Speed("fp32", False, 1e-5, train_s)
+    prepared = make((pictures, picture_labels), time_budget_s=150.0)
+    told = any("hold-out" in note for note in notes.notes)
+    if n_folds is None:
+        assert len(prepared.task.folds) > 1
+        assert not told
+    else:
+        assert len(prepared.task.folds) == n_folds
+        assert told
+
+
+def test_a_wrong_backbone_is_told_before_anything_is_read(make: Prepare, notes: Notes) -> None:
+    with pytest.raises(InputError, match="did you mean"):
+        make("/absent", backbones=["resnet81"])
+    with pytest.raises(BackboneUnavailableError):
+        make("/absent", backbones=["resnet18@/absent.safetensors"])
+    assert notes.phases == []
+
+
+def test_auto_without_a_hub_is_the_embedded_backbone_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, notes: Notes
+) -> None:
+    monkeypatch.setattr(preparation, "hub_reachable", lambda: False)
+    found = preparation.open_backbones(make_config({}), "cpu", notes)
+    assert list(found) == ["embedded"]
+    (note,) = notes.notes
+    assert "can't be reached" in note
+
+
+def test_auto_goes_on_without_what_the_hub_does_not_give(
+    monkeypatch: pytest.MonkeyPatch, notes: Notes
+) -> None:
+    def refuse(name: str, *, device_type: str) -> Any:
+        if name == "embedded":
+            return name
+        raise BackboneUnavailableError("gone")
+
+    monkeypatch.setattr(preparation, "hub_reachable", lambda: True)
+    monkeypatch.setattr(preparation, "open_backbone", refuse)
+    found = preparation.open_backbones(make_config({}), "cpu", notes)
+    assert list(found) == ["embedded"]
+    assert notes.notes
+    assert all("gone" in note for note in notes.notes)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("/data/my set/", "my set"),
+        (Path("/data/a.csv"), "a"),
+        (pd.DataFrame(), "pictures"),
+        ((np.zeros(1), [0]), "pictures"),
+        ("/", "pictures"),
+    ],
+)
+def test_the_name_of_a_data_set(dataset: Any, name: str) -> None:
+    assert name_of(dataset) == name
