@@ -21,6 +21,7 @@ from PIL import Image
 
 import autotl
 import autotl.api as api
+import autotl.fitting as fitting
 import autotl.preparation as preparation
 from autotl.backbones.speed import Speed
 from autotl.errors import AutotlError, InputError
@@ -28,6 +29,7 @@ from autotl.preparation import LockedTest
 from autotl.progress import Progress
 from autotl.recommend.model import Recommendation
 from autotl.search.records import TrialStore
+from autotl.tracking.base import NullFitRun
 
 NAMES = ("lying stripes", "blocks ü", "upright")
 N_TRIALS = 5
@@ -313,7 +315,11 @@ def test_a_bug_in_the_search_surfaces_and_closes_the_record(
     assert parent.info.status == "FAILED"
 
 
-def test_figures_that_are_unknown_leave_valid_json(fitted: Fitted) -> None:
+def test_figures_that_are_unknown_leave_valid_json(fitted: Fitted, tmp_path: Path) -> None:
+    file = tmp_path / "some.json"
+    fitting._log_json(NullFitRun(), file, {"a": float("nan"), "b": [1.5, float("inf")], "c": 2})  # type: ignore[arg-type]
+    assert json.loads(file.read_text()) == {"a": None, "b": [1.5, None], "c": 2}
+
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
