@@ -255,27 +255,6 @@ def suggest_backbone(trial: Trial, strategy: str, profile: DatasetProfile) -> st
     return name
 
 
-def suggest_epochs(trial: Trial, strategy: str, backbone: str, profile: DatasetProfile) -> int:
-    """A number of epochs between a quarter of what one trial can afford, and all of that.
-
-    The range is that of the cheapest backbone; for a dearer one it means the same share.
-    """
-    most = max(candidate.max_epochs for candidate in profile.backbones.values())
-    chosen = trial.suggest_int(f"{strategy}.epochs", max(1, most // 4), most, log=True)
-    return max(1, round(chosen * profile.backbones[backbone].max_epochs / most))
-
-
-def training_cost(backbone: str, epochs: int, freeze_depth: int, task: Task) -> float:
-    """Seconds of training and validation on all folds, the backward pass shared by stages."""
-    speed = task.speeds[backbone]
-    backward_s = max(0.0, speed.train_s - speed.forward_s)
-    trained_share = 1.0 - freeze_depth / task.backbones[backbone].num_stages
-    train_s = speed.forward_s + backward_s * trained_share
-    n_train = sum(len(fold.train) for fold in task.folds)
-    n_validated = sum(len(fold.validation) for fold in task.folds)
-    return epochs * (n_train * train_s + n_validated * speed.forward_s)
-
-
 class _FoldReporter:
     """Maps one fold's progress into the whole trial's."""
 

@@ -11,54 +11,39 @@ from torch import nn
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.backbones.stages import StagedNetwork
-from autotl.strategies.augment import POLICIES
 from autotl.strategies.base import (
     Reporter,
-    StrategyConfig,
     Task,
     Trial,
     TrialResult,
     cross_validate,
-    suggest_backbone,
-    suggest_epochs,
-    training_cost,
 )
 from autotl.strategies.fitted import FittedModel
 from autotl.strategies.linear import solve_linear
-from autotl.strategies.training import Recipe, train_network
+from autotl.strategies.training import (
+    TrainingConfig,
+    suggest_training,
+    train_network,
+    training_cost,
+)
 
 _PROBE_C = 0.01
 
 
-class FinetuneConfig(StrategyConfig):
-    """How to fine-tune.
+class FinetuneConfig(TrainingConfig):
+    """How to fine-tune; ``lr`` is the head's.
 
     Attributes:
-        backbone: whose weights to start from.
         freeze_depth: stages below it are frozen; 0: everything is trained, ``num_stages``: the
             head only.
-        lr: peak learning rate of the head, AdamW.
         lr_ratio: learning rate of the backbone divided by the head's.
         head: a random classifier, or the softmax probe solved on the frozen features
             (Kumar et al. 2022, arXiv 2202.10054).
-        epochs: passes over the training samples.
-        augmentation: policy.
-        mirror: whether pictures are mirrored left to right.
-        weight_decay: of AdamW.
-        label_smoothing: in [0, 1).
-        balanced: whether classes weigh the same in the loss.
     """
 
     freeze_depth: int
-    lr: float
     lr_ratio: float
     head: Literal["random", "probe"]
-    epochs: int
-    augmentation: str
-    mirror: bool
-    weight_decay: float
-    label_smoothing: float
-    balanced: bool
 
 
 class Finetune:
@@ -73,22 +58,15 @@ class Finetune:
         ``finetune.freeze_depth`` counts the stages of the deepest candidate; for a backbone with
         fewer stages it means the same share of them.
         """
-        backbone = suggest_backbone(trial, self.name, profile)
+        training = suggest_training(trial, self.name, profile, lr=(1e-4, 1e-2))
         deepest = max(candidate.num_stages for candidate in profile.backbones.values())
         freeze = trial.suggest_int("finetune.freeze_depth", 0, deepest)
-        own_stages = profile.backbones[backbone].num_stages
+        own_stages = profile.backbones[training["backbone"]].num_stages
         return FinetuneConfig(
-            backbone=backbone,
             freeze_depth=round(freeze * own_stages / deepest),
-            lr=trial.suggest_float("finetune.lr", 1e-4, 1e-2, log=True),
             lr_ratio=trial.suggest_float("finetune.lr_ratio", 0.01, 1.0, log=True),
             head=trial.suggest_categorical("finetune.head", ("random", "probe")),
-            epochs=suggest_epochs(trial, self.name, backbone, profile),
-            augmentation=trial.suggest_categorical("finetune.augmentation", POLICIES),
-            mirror=trial.suggest_categorical("finetune.mirror", (False, True)),
-            weight_decay=trial.suggest_float("finetune.weight_decay", 1e-3, 0.3, log=True),
-            label_smoothing=trial.suggest_categorical("finetune.label_smoothing", (0.0, 0.1)),
-            balanced=profile.size.is_imbalanced,
+            **training,
         )
 
     def run(self, config: FinetuneConfig, task: Task, reporter: Reporter) -> TrialResult:
@@ -113,16 +91,8 @@ class Finetune:
             (list(network.backbone_parameters()), config.lr * config.lr_ratio),
             (list(network.head_parameters()), config.lr),
         ]
-        recipe = Recipe(
-            epochs=config.epochs,
-            weight_decay=config.weight_decay,
-            label_smoothing=config.label_smoothing,
-            augmentation=config.augmentation,
-            mirror=config.mirror,
-            balanced=config.balanced,
-        )
         return train_network(
-            network, backbone, parameters, recipe, task, train, validation, reporter
+            network, backbone, parameters, config, task, train, validation, reporter
         )
 
     def cost(self, config: FinetuneConfig, task: Task) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -83,9 +85,10 @@ def solve_linear(
     scale = features.std(axis=0, dtype=np.float64).astype(np.float32)
     scale[scale < 1e-6] = 1.0
     x = (features - mean) / scale
-    weight, bias = _solve(x, labels, n_classes, head, C, balanced, seed)
+    solve = partial(_solve, n_classes=n_classes, head=head, C=C, balanced=balanced, seed=seed)
+    weight, bias = solve(x, labels)
     if head == "svm":
-        temperature = _temperature(x, labels, n_classes, C, balanced, seed)
+        temperature = _temperature(solve, x, labels, seed)
         weight, bias = weight / temperature, bias / temperature
     bias[np.bincount(labels, minlength=n_classes) == 0] = -1e4
     return LinearClassifier(mean, scale, weight, bias)
@@ -128,11 +131,9 @@ def _solve(
 
 
 def _temperature(
+    solve: Callable[..., tuple[NDArray[np.float32], NDArray[np.float32]]],
     x: NDArray[np.float32],
     labels: NDArray[np.int64],
-    n_classes: int,
-    C: float,
-    balanced: bool,
     seed: int,
 ) -> float:
     """The temperature that makes held-out decisions the likeliest; 1 with too few samples.
@@ -140,13 +141,13 @@ def _temperature(
     The labels count as a little uncertain, as in Platt 1999, section 2.2: otherwise decisions
     without a mistake among the held-out ones would become certainties.
     """
-    if np.bincount(labels)[np.unique(labels)].min() < 4 or len(labels) < 4 * n_classes:
+    present, column = np.unique(labels, return_inverse=True)
+    if np.bincount(column).min() < 4:
         return 1.0
     fitted, held_out = train_test_split(
         np.arange(len(labels)), test_size=0.25, stratify=labels, random_state=seed
     )
-    weight, bias = _solve(x[fitted], labels[fitted], n_classes, "svm", C, balanced, seed)
-    present, column = np.unique(labels, return_inverse=True)
+    weight, bias = solve(x[fitted], labels[fitted])
     decisions = (x[held_out] @ weight.T + bias)[:, present]
     rows = np.arange(len(held_out))
     doubt = 1.0 / (len(held_out) + 2.0)

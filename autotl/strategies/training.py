@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,21 +13,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from autotl.analysis.profile import DatasetProfile
 from autotl.backbones.speed import autocast
 from autotl.backbones.zoo import Backbone
 from autotl.metrics import accuracy, log_loss
-from autotl.strategies.augment import augment
-from autotl.strategies.base import DivergedError, Reporter, Task
+from autotl.strategies.augment import POLICIES, augment
+from autotl.strategies.base import (
+    DivergedError,
+    Reporter,
+    StrategyConfig,
+    Task,
+    Trial,
+    suggest_backbone,
+)
 from autotl.strategies.fitted import FittedModel
 
 _WARMUP_SHARE = 0.1
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
+class TrainingConfig(StrategyConfig):
+    """How to train a network: what strategies that do so have in common.
 
     Attributes:
+        backbone: its name.
+        lr: peak learning rate of AdamW; of the head, where there are several.
         epochs: passes over the training samples, at least 1.
         weight_decay: of AdamW (Loshchilov and Hutter 2019), not applied to vectors.
         label_smoothing: in [0, 1).
@@ -36,12 +45,51 @@ class Recipe:
         balanced: whether a class weighs the same in the loss however rare it is.
     """
 
+    lr: float
     epochs: int
     weight_decay: float
     label_smoothing: float
     augmentation: str
     mirror: bool
     balanced: bool
+
+
+def suggest_training(
+    trial: Trial, strategy: str, profile: DatasetProfile, lr: tuple[float, float]
+) -> dict[str, Any]:
+    """Choose the values of a :class:`TrainingConfig`; ``lr`` is the range of the peak rate."""
+    backbone = suggest_backbone(trial, strategy, profile)
+    return {
+        "backbone": backbone,
+        "lr": trial.suggest_float(f"{strategy}.lr", *lr, log=True),
+        "epochs": suggest_epochs(trial, strategy, backbone, profile),
+        "augmentation": trial.suggest_categorical(f"{strategy}.augmentation", POLICIES),
+        "mirror": trial.suggest_categorical(f"{strategy}.mirror", (False, True)),
+        "weight_decay": trial.suggest_float(f"{strategy}.weight_decay", 1e-3, 0.3, log=True),
+        "label_smoothing": trial.suggest_categorical(f"{strategy}.label_smoothing", (0.0, 0.1)),
+        "balanced": profile.size.is_imbalanced,
+    }
+
+
+def suggest_epochs(trial: Trial, strategy: str, backbone: str, profile: DatasetProfile) -> int:
+    """A number of epochs between a quarter of what one trial can afford, and all of that.
+
+    The range is that of the cheapest backbone; for a dearer one it means the same share.
+    """
+    most = max(candidate.max_epochs for candidate in profile.backbones.values())
+    chosen = trial.suggest_int(f"{strategy}.epochs", max(1, most // 4), most, log=True)
+    return max(1, round(chosen * profile.backbones[backbone].max_epochs / most))
+
+
+def training_cost(backbone: str, epochs: int, freeze_depth: int, task: Task) -> float:
+    """Seconds of training and validation on all folds, the backward pass shared by stages."""
+    speed = task.speeds[backbone]
+    backward_s = max(0.0, speed.train_s - speed.forward_s)
+    trained_share = 1.0 - freeze_depth / task.backbones[backbone].num_stages
+    train_s = speed.forward_s + backward_s * trained_share
+    n_train = sum(len(fold.train) for fold in task.folds)
+    n_validated = sum(len(fold.validation) for fold in task.folds)
+    return epochs * (n_train * train_s + n_validated * speed.forward_s)
 
 
 def batch_size_for(n_samples: int) -> int:
@@ -53,7 +101,7 @@ def train_network(
     network: nn.Module,
     backbone: Backbone,
     parameters: Sequence[tuple[Sequence[nn.Parameter], float]],
-    recipe: Recipe,
+    config: TrainingConfig,
     task: Task,
     train: NDArray[np.int64],
     validation: NDArray[np.int64] | None,
@@ -65,7 +113,7 @@ def train_network(
         network: logits ``(n, n_classes)`` from normalised pictures ``(n, 3, h, w)``.
         backbone: for the preprocessing.
         parameters: pairs of (parameters, peak learning rate).
-        recipe: how.
+        config: how.
         task: where the pixels, labels and the device are.
         train: samples to learn from.
         validation: samples to score after each epoch, or None.
@@ -78,13 +126,13 @@ def train_network(
     device = task.device
     speed = task.speeds[backbone.name]
     network = network.to(device).to(memory_format=speed.memory_format)
-    optimizer = torch.optim.AdamW(_groups(parameters, recipe.weight_decay), betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(_groups(parameters, config.weight_decay), betas=(0.9, 0.99))
     batch_size = min(batch_size_for(len(train)), len(train))
     n_batches = max(1, len(train) // batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, one_cycle(recipe.epochs * n_batches, _WARMUP_SHARE)
+        optimizer, one_cycle(config.epochs * n_batches, _WARMUP_SHARE)
     )
-    weights = _class_weights(task, train) if recipe.balanced else None
+    weights = _class_weights(task, train) if config.balanced else None
     pixels = task.pixels(backbone.image_size)
     shuffle = np.random.default_rng(task.seed)
     generator = torch.Generator(device=device).manual_seed(task.seed)
@@ -93,7 +141,7 @@ def train_network(
     model = FittedModel(backbone, network, task.n_classes, n_trainable)
 
     with _own_randomness(device, task.seed):
-        for epoch in range(recipe.epochs):
+        for epoch in range(config.epochs):
             network.train()
             order = shuffle.permutation(train)
             total = torch.zeros((), device=device)
@@ -101,14 +149,14 @@ def train_network(
                 reporter.check()
                 shown = torch.from_numpy(pixels[batch]).to(device)
                 shown = augment(
-                    shown, recipe.augmentation, mirror=recipe.mirror, generator=generator
+                    shown, config.augmentation, mirror=config.mirror, generator=generator
                 )
                 x = backbone.normalise(shown).contiguous(memory_format=speed.memory_format)
                 target = torch.from_numpy(task.labels[batch]).to(device)
                 with autocast(speed.precision, device):
                     logits = network(x)
                 loss = functional.cross_entropy(
-                    logits.float(), target, weights, label_smoothing=recipe.label_smoothing
+                    logits.float(), target, weights, label_smoothing=config.label_smoothing
                 )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -118,7 +166,7 @@ def train_network(
             train_loss = float(total) / n_batches
             if not math.isfinite(train_loss):
                 raise DivergedError(
-                    f"the loss became {train_loss} in epoch {epoch + 1} of {recipe.epochs}"
+                    f"the loss became {train_loss} in epoch {epoch + 1} of {config.epochs}"
                 )
             if validation is not None:
                 probabilities = model.predict_proba(
@@ -126,14 +174,14 @@ def train_network(
                 )
                 if not np.isfinite(probabilities).all():
                     raise DivergedError(
-                        f"the predictions became NaN in epoch {epoch + 1} of {recipe.epochs}"
+                        f"the predictions became NaN in epoch {epoch + 1} of {config.epochs}"
                     )
                 _report_epoch(
                     reporter,
                     task,
                     validation,
                     probabilities,
-                    (epoch + 1) / recipe.epochs,
+                    (epoch + 1) / config.epochs,
                     {"train_loss": train_loss, "epoch": float(epoch + 1)},
                 )
     network.eval()

@@ -18,12 +18,14 @@ from autotl.backbones.speed import Speed
 from autotl.backbones.zoo import Backbone
 from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialStopped
 from autotl.strategies.fitted import FittedModel
-from autotl.strategies.training import Recipe, batch_size_for, one_cycle, train_network
+from autotl.strategies.training import TrainingConfig, batch_size_for, one_cycle, train_network
 
 MakeTask = Callable[..., Task]
 Train = Callable[..., FittedModel]
 
-RECIPE = Recipe(
+RECIPE = TrainingConfig(
+    backbone="tiny",
+    lr=1e-3,
     epochs=2,
     weight_decay=0.05,
     label_smoothing=0.0,
@@ -93,7 +95,7 @@ def train(make_task: MakeTask, backbone: Backbone) -> Train:
             network,
             backbone,
             [(list(network.parameters()), lr)],
-            replace(RECIPE, **recipe),
+            RECIPE.model_copy(update=recipe),
             task or make_task(),
             np.arange(48) if samples is None else samples,
             validation,
@@ -273,7 +275,7 @@ def test_every_group_has_its_own_rate(make_task: MakeTask, backbone: Backbone) -
         network,
         backbone,
         parameters,
-        replace(RECIPE, weight_decay=0.0),
+        RECIPE.model_copy(update={"weight_decay": 0.0}),
         make_task(labels=labels),
         np.arange(48),
         None,
