@@ -75,17 +75,20 @@ def log_loss(labels: Labels, probabilities: Probabilities) -> float:
 def auroc(labels: Labels, probabilities: Probabilities) -> float:
     """Area under the ROC curve, one class against the rest, mean over the occurring classes.
 
-    Classes that are absent, or that all samples have, say nothing and are left out; NaN if none
-    is left.
+    By ranks, ties counting half (Hanley and McNeil 1982). Classes that are absent, or that all
+    samples have, say nothing and are left out; NaN if none is left.
     """
-    from sklearn.metrics import roc_auc_score
+    from scipy.stats import rankdata
 
-    areas = [
-        float(roc_auc_score(labels == label, probabilities[:, label]))
-        for label in np.unique(labels)
-        if not np.all(labels == label)
-    ]
-    return float(np.mean(areas)) if areas else float("nan")
+    present = np.unique(labels)
+    if len(present) < 2:
+        return float("nan")
+    belongs = labels[:, None] == present
+    ranks = rankdata(probabilities[:, present], axis=0)
+    n_inside = belongs.sum(axis=0)
+    n_outside = len(labels) - n_inside
+    beaten = (ranks * belongs).sum(axis=0) - n_inside * (n_inside + 1) / 2
+    return float(np.mean(beaten / (n_inside * n_outside)))
 
 
 METRICS: dict[str, Metric] = {

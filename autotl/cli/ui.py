@@ -6,10 +6,11 @@ import ipaddress
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -22,6 +23,8 @@ from autotl.errors import InputError
 
 STORE = "mlflow.db"
 _PATIENCE_S = 10.0
+_VIEW = "viewStateShareKey=autotl"
+"""The view that :mod:`autotl.tracking.mlflow` saves with the experiment."""
 
 
 @errors_to_exits
@@ -32,7 +35,8 @@ def ui(
     debug: options.Debug = False,
 ) -> None:
     """Open MLflow's UI on the fits of an output folder. Ctrl-C ends it."""
-    command = ui_command(output or options.DEFAULT_OUTPUT, host, port)
+    folder = output or options.DEFAULT_OUTPUT
+    command = ui_command(folder, host, port)
     if not is_loopback(host):
         say(
             f"warning: {host} is reachable from other machines, and MLflow asks for no password: "
@@ -41,7 +45,9 @@ def ui(
             style="yellow",
         )
     require_free(host, port)
-    say(f"MLflow on http://{_in_url(host)}:{port} (Ctrl-C ends it)")
+    address = f"http://{_in_url(host)}:{port}"
+    say(f"MLflow on {address} (Ctrl-C ends it)")
+    say(f"all trials, best first: {address}/#{trials_page(folder.expanduser() / STORE)}")
     code = run_until_interrupted(command, _environment())
     if code != 0:
         raise InputError(f"MLflow's server ended by itself with exit code {code}; see above")
@@ -69,6 +75,16 @@ def ui_command(output: Path, host: str, port: int) -> list[str]:
         *("--port", str(port)),
         *("--workers", "1"),
     ]
+
+
+def trials_page(store: Path) -> str:
+    """The page of MLflow's UI that shows the trials by score, as autotl saved it."""
+    found = None
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(store)) as connection:
+        found = connection.execute(
+            "SELECT experiment_id FROM experiments WHERE name = 'autotl'"
+        ).fetchone()
+    return "/experiments" if found is None else f"/experiments/{found[0]}/runs?{_VIEW}"
 
 
 def is_loopback(host: str) -> bool:

@@ -182,7 +182,7 @@ def train_network(
                     validation,
                     probabilities,
                     (epoch + 1) / config.epochs,
-                    {"train_loss": train_loss, "epoch": float(epoch + 1)},
+                    {"train_loss": train_loss},
                 )
     network.eval()
     return FittedModel(backbone, network, task.n_classes, n_trainable, probabilities)

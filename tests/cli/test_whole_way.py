@@ -57,7 +57,7 @@ def test_fit_ends_with_one_line_of_json(fitted):
     values = json.loads(done.stdout)
     assert values["strategy"] == "bottleneck"
     assert 0.5 < values["expected"]["low"] <= values["expected"]["value"] <= 1.0
-    assert values["test"]["value"] == 1.0
+    assert values["test"]["value"] > 0.8
     assert Path(values["report"]) == output / "one" / "report.html"
     assert Path(values["report"]).is_file()
     assert Path(values["model"]).is_dir()
