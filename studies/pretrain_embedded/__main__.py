@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from studies.pretrain_embedded import evaluate
-from studies.pretrain_embedded.train import QUICK, Config, publish, train
+from studies.pretrain_embedded.config import QUICK, Config
+from studies.pretrain_embedded.train import publish, train
 
 
 def main(argv: list[str] | None = None) -> None:

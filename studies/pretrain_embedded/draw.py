@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studies.pretrain_embedded import patterns, scenes
+from studies.pretrain_embedded import bands, fractals, glyphs, scenes, textures
+from studies.pretrain_embedded.family import Spec
 
 VERSION = 1
 """Raise it with every change of the pictures: rendered files of other versions are not used."""
@@ -33,18 +34,18 @@ class Family:
 
     name: str
     number: int
-    draw_class: Callable[[np.random.Generator, np.random.Generator], patterns.Spec]
-    draw_image: Callable[[patterns.Spec, np.random.Generator, int], np.ndarray]
+    draw_class: Callable[[np.random.Generator, np.random.Generator], Spec]
+    draw_image: Callable[[Spec, np.random.Generator, int], np.ndarray]
     mirror: bool
 
 
 FAMILIES = {
     family.name: family
     for family in (
-        Family("fractals", 1, patterns.fractals_class, patterns.fractals_image, True),
-        Family("glyphs", 2, patterns.glyphs_class, patterns.glyphs_image, False),
-        Family("textures", 3, patterns.textures_class, patterns.textures_image, True),
-        Family("bands", 4, patterns.bands_class, patterns.bands_image, False),
+        Family("fractals", 1, fractals.fractals_class, fractals.fractals_image, True),
+        Family("glyphs", 2, glyphs.glyphs_class, glyphs.glyphs_image, False),
+        Family("textures", 3, textures.textures_class, textures.textures_image, True),
+        Family("bands", 4, bands.bands_class, bands.bands_image, False),
         Family("shapes", 5, scenes.shapes_class, scenes.shapes_image, True),
         Family("objects", 6, scenes.objects_class, scenes.objects_image, True),
     )

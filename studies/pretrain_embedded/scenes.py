@@ -9,7 +9,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from studies.pretrain_embedded import canvas as cv
-from studies.pretrain_embedded.patterns import Rng, Spec, class_hue, texture_field, textures_class
+from studies.pretrain_embedded.family import Rng, Spec, class_hue
+from studies.pretrain_embedded.textures import texture_field, textures_class
 
 # --- shapes: arrangements of simple figures ---------------------------------------------------
 
