@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.trial import TrialState
 
 from autotl.analysis.profile import DatasetProfile
@@ -158,21 +159,20 @@ def _run_trials(
         usable = any(record.result is not None for record in records)
         if records and budget.deadline_for(0.0, records).passed:
             return
-        with uninterrupted():
+        # SQLite knows no row locks: without the file's, two workers may get the same trial.
+        with uninterrupted(), FileLock(spec.folder / "ask.lock"):
             if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
                 return
             trial = study.ask()
         try:
             with uninterrupted():
-                if spec.n_trials is not None and _n_begun(study, trial.number) >= spec.n_trials:
-                    _refuse(study, trial)  # another worker was faster
-                    return
                 strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
                 config = strategy.suggest(trial, profile)
                 cost_s = strategy.cost(config, task)
                 deadline = budget.deadline_for(cost_s, records) if usable else Deadline(None)
                 if deadline.left_s() < cost_s:
-                    _refuse(study, trial)
+                    trial.set_user_attr("state", _NEVER_BEGUN)
+                    study.tell(trial, state=TrialState.FAIL)
                     n_unaffordable += 1
                     continue
             n_unaffordable = 0
@@ -188,22 +188,9 @@ def _run_trials(
             raise KeyboardInterrupt
 
 
-def _refuse(study: optuna.Study, trial: optuna.Trial) -> None:
-    """Mark a proposal as never begun."""
-    trial.set_user_attr("state", _NEVER_BEGUN)
-    study.tell(trial, state=TrialState.FAIL)
-
-
-def _n_begun(study: optuna.Study, before: int | None = None) -> int:
-    """Trials that are running or have ended, those that were never begun not counted.
-
-    Args:
-        study: the study.
-        before: count only trials with smaller numbers.
-    """
+def _n_begun(study: optuna.Study) -> int:
+    """Trials that are running or have ended, those that were never begun not counted."""
     return sum(
-        trial.state != TrialState.WAITING
-        and trial.user_attrs.get("state") != _NEVER_BEGUN
-        and (before is None or trial.number < before)
+        trial.state != TrialState.WAITING and trial.user_attrs.get("state") != _NEVER_BEGUN
         for trial in study.get_trials(deepcopy=False)
     )
