@@ -23,6 +23,9 @@ STANDARD_ERRORS: Mapping[Prefer, float] = {"accuracy": 0.0, "balanced": 1.0, "ch
 """How many standard errors below the best a cheaper strategy may score and still be taken: the
 one-standard-error rule (Breiman et al. 1984) for ``balanced``."""
 
+CLEARLY_CHEAPER = 0.8
+"""A strategy is preferred for its cost if its trial took less than this share of the best one's."""
+
 _CLEAR = 1.96
 
 
@@ -140,7 +143,7 @@ def decide(
     """Decide among finished trials.
 
     The best finished trial of each strategy stands for it. Of those within the noise of the best
-    (how much that is, ``prefer`` says), the one that took the least time wins.
+    (how much that is, ``prefer`` says) and clearly cheaper, the one that took the least time wins.
 
     Args:
         records: all trials that ended.
@@ -164,10 +167,13 @@ def decide(
         finalists.setdefault(record.strategy, record)
     best = max(finalists.values(), key=_score)
     comparison = _Comparison(labels, metric, seed)
+    cheaper = [
+        record for record in finalists.values() if record.seconds < CLEARLY_CHEAPER * best.seconds
+    ]
     winner = best
-    for record in finalists.values():
+    for record in sorted(cheaper, key=lambda record: record.seconds, reverse=True):
         difference, error = comparison(best, record)
-        if difference <= STANDARD_ERRORS[prefer] * error and record.seconds < winner.seconds:
+        if difference <= STANDARD_ERRORS[prefer] * error:
             winner = record
     result = _result(winner)
     names = list(dict.fromkeys(record.strategy for record in records))

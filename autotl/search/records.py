@@ -24,11 +24,11 @@ class TrialStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def save(self, record: TrialRecord) -> None:
         """Write an ended trial; the JSON file comes last, so that what has one is complete."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         stem = f"{record.number:05d}"
         values = {
             "number": record.number,
@@ -51,16 +51,16 @@ class TrialStore:
                 "peak_bytes": result.peak_bytes,
                 "n_trainable": result.n_trainable,
             }
-            part = self._folder / f"{stem}.part.npz"
+            part = self.folder / f"{stem}.part.npz"
             np.savez(part, samples=result.samples, probabilities=result.probabilities)
-            os.replace(part, self._folder / f"{stem}.npz")
+            os.replace(part, self.folder / f"{stem}.npz")
             rivals = self._scores(record.strategy)
             if result.model is not None and all(s < result.score for s in rivals.values()):
                 self._save_model(record.number, result.model)
                 beaten = list(rivals)
-        part = self._folder / f"{stem}.json.part"
+        part = self.folder / f"{stem}.json.part"
         part.write_text(json.dumps(values))
-        os.replace(part, self._folder / f"{stem}.json")
+        os.replace(part, self.folder / f"{stem}.json")
         for number in beaten:
             self.model_file(number).unlink(missing_ok=True)
 
@@ -81,11 +81,11 @@ class TrialStore:
 
     def model_file(self, number: int) -> Path:
         """Where a trial's model is, if it is kept."""
-        return self._folder / f"{number:05d}.safetensors"
+        return self.folder / f"{number:05d}.safetensors"
 
     def load(self) -> list[TrialRecord]:
         """All ended trials in the order of their numbers, without their models."""
-        return [_read(file) for file in sorted(self._folder.glob("*.json"))]
+        return [_read(file) for file in sorted(self.folder.glob("*.json"))]
 
     def load_model(self, record: TrialRecord) -> FittedModel | None:
         """The model that a trial trained on its first fold; None if it isn't kept."""

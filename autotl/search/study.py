@@ -160,7 +160,7 @@ def _run_trials(
         if records and budget.deadline_for(0.0, records).passed:
             return
         # SQLite knows no row locks: without the file's, two workers may get the same trial.
-        with uninterrupted(), FileLock(spec.folder / "ask.lock"):
+        with uninterrupted(), FileLock(store.folder / "ask.lock"):
             if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
                 return
             trial = study.ask()

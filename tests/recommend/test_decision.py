@@ -75,6 +75,16 @@ def test_balanced_takes_the_cheapest_within_one_standard_error(records, labels, 
     assert any("within the noise" in note and "1 min" in note for note in decision.notes)
 
 
+def test_a_little_cheaper_is_not_a_reason(labels, make_record, make_profile):
+    records = [
+        make_record(0, "finetune", labels, 40, seconds=31.0),
+        make_record(1, "scratch", labels, 42, seconds=30.0),
+    ]
+    decision = decide(records, labels, ACCURACY, make_profile(labels), "balanced")
+    assert decision.winner.number == 0
+    assert not any("instead of" in note for note in decision.notes)
+
+
 def test_cheap_goes_twice_as_far_as_balanced(labels, make_record, make_profile):
     records = [
         make_record(0, "finetune", labels, 40, seconds=60.0),
