@@ -16,7 +16,7 @@ from autotl.preparation import prepare
 from autotl.progress import Progress
 from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation
-from autotl.runtime import Deadline
+from autotl.runtime import NEVER, Deadline
 from autotl.search.records import TrialStore
 from autotl.workspace import Workspace
 
@@ -62,7 +62,7 @@ def fit(
         metric: ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``auroc``;
             ``"auto"``: accuracy, or balanced accuracy under imbalance.
         prefer: among strategies within the noise of the best: ``accuracy`` takes the best anyway,
-            ``balanced`` the cheapest within one standard error, ``cheap`` within two.
+            ``balanced`` a clearly cheaper one within one standard error, ``cheap`` within two.
         seed: of everything random.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         workers: processes that run trials side by side.
@@ -159,6 +159,6 @@ def analyze(
     config: FitConfig = make_config({**values, "seed": seed, "time_budget_s": None})
     with tempfile.TemporaryDirectory(prefix="autotl-") as folder:
         prepared = prepare(
-            dataset, None, group, config, Path(folder), Deadline(None), progress or Progress()
+            dataset, None, group, config, Path(folder), NEVER, progress or Progress()
         )
     return analyse(prepared.profile)

@@ -21,14 +21,14 @@ from autotl.recommend.decision import Decision, TestScore
 from autotl.recommend.explain import explain, leaderboard
 from autotl.recommend.model import Recommendation
 from autotl.recommend.report import ReportContents, SamplePicture, write_report
-from autotl.runtime import Deadline, environment
+from autotl.runtime import NEVER, Deadline, environment
 from autotl.search.budget import CLOSING_S
 from autotl.search.executors.local import run_search
 from autotl.search.objective import out_of_memory
 from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
 from autotl.strategies import STRATEGIES
-from autotl.strategies.base import DivergedError, Task, TrialRecord, TrialStopped
+from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialRecord, TrialStopped
 from autotl.strategies.fitted import FittedModel
 from autotl.tracking.mlflow import MlflowFitRun, without_password
 from autotl.workspace import Workspace
@@ -82,20 +82,6 @@ def search(
     return run_search(spec, prepared.task, prepared.profile, run, progress, config.workers)
 
 
-class _RefitReporter:
-    """Stops the final fit at the deadline; a final fit has no validation to report."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
-
-    def check(self) -> None:
-        if self._deadline.passed:
-            raise TrialStopped("deadline")
-
-    def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
-        self.check()
-
-
 def refit(
     decision: Decision,
     task: Task,
@@ -120,8 +106,8 @@ def refit(
     if not interrupted:
         progress.phase("refit", deadline.shown_s)
         try:
-            limit = deadline.earlier(CLOSING_S / 2) if kept is not None else Deadline(None)
-            return strategy.fit(winner, task, task.all_samples, None, _RefitReporter(limit)), ()
+            limit = deadline.earlier(CLOSING_S / 2) if kept is not None else NEVER
+            return strategy.fit(winner, task, task.all_samples, None, SilentReporter(limit)), ()
         except TrialStopped:
             reason = "the time was up"
         except DivergedError as error:

@@ -104,3 +104,7 @@ class Deadline:
     @property
     def passed(self) -> bool:
         return self.left_s() <= 0
+
+
+NEVER = Deadline(None)
+"""A deadline that never comes."""

@@ -53,13 +53,6 @@ class SearchBudget:
             trial_s: predicted seconds of the trial.
             records: ended trials.
         """
-        finished = [record for record in records if record.result is not None]
-        best_s = max(
-            (r.seconds for r in finished if r.result and r.result.score == _best(finished)),
-            default=0.0,
-        )
+        scores = [(r.result.score, r.seconds) for r in records if r.result is not None]
+        _, best_s = max(scores, default=(0.0, 0.0))
         return self._deadline.earlier(CLOSING_S + self.refit_s(max(trial_s, best_s)))
-
-
-def _best(finished: Iterable[TrialRecord]) -> float:
-    return max((r.result.score for r in finished if r.result is not None), default=float("nan"))

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.rules import STARTING_POINTS, triggered
 from autotl.progress import Progress
-from autotl.runtime import Deadline
+from autotl.runtime import NEVER, Deadline
 from autotl.search.budget import SearchBudget
 from autotl.search.interrupts import uninterrupted
 from autotl.search.objective import run_trial, tell
@@ -169,7 +169,7 @@ def _run_trials(
                 strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
                 config = strategy.suggest(trial, profile)
                 cost_s = strategy.cost(config, task)
-                deadline = budget.deadline_for(cost_s, records) if usable else Deadline(None)
+                deadline = budget.deadline_for(cost_s, records) if usable else NEVER
                 if deadline.left_s() < cost_s:
                     trial.set_user_attr("state", _NEVER_BEGUN)
                     study.tell(trial, state=TrialState.FAIL)

@@ -24,7 +24,7 @@ from autotl.data.splits import Fold
 from autotl.metrics import Metric, all_metrics
 from autotl.reuse.activations import FeatureStore
 from autotl.reuse.pixels import PixelView
-from autotl.runtime import peak_memory_bytes
+from autotl.runtime import NEVER, Deadline, peak_memory_bytes
 from autotl.strategies.fitted import FittedModel
 
 
@@ -88,10 +88,19 @@ class Reporter(Protocol):
 
 
 class SilentReporter:
-    """A reporter that records nothing and never stops a trial; for the final fit."""
+    """A reporter that records nothing; for the final fit, and for experiments.
+
+    Args:
+        deadline: when to stop the training.
+    """
+
+    def __init__(self, deadline: Deadline = NEVER) -> None:
+        self._deadline = deadline
 
     def check(self) -> None:
-        """Never stops."""
+        """Stop the training if its time is over."""
+        if self._deadline.passed:
+            raise TrialStopped("deadline")
 
     def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
         """Forgets it."""
