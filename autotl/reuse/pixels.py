@@ -1,29 +1,27 @@
 """Every picture decoded once, to the search resolution, as uint8 that all trials share.
 
-A store is one memory-mapped file ``(n_samples, size, size, 3)`` with a companion of what was seen
-while decoding. It is written beside its place and renamed when complete: a killed run leaves no
-half store that anybody would read.
+The pixels lie in a :class:`~autotl.reuse.rows.RowFile` under a quota, beside what was seen while
+decoding. Whatever isn't there when it is needed (a fit that was killed, a full disk, a damaged or
+deleted file, a data set larger than the quota) is decoded again, to the same pixels.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotl.data.pictures import to_pixels
+from autotl.data.memory import ArraySource
 from autotl.data.table import ImageTable
-from autotl.errors import InputError, UnreadableImageError
-from autotl.runtime import n_cpus
+from autotl.errors import InputError
+from autotl.reuse.decoded import DecodedPictures, look_at
+from autotl.reuse.quota import DiskQuota
+from autotl.reuse.seen import Seen
 
-_VERSION = 1
-_CHUNK = 256
+_VERSION = 2
 MAX_UNREADABLE_SHARE = 0.5
 """Above this share of unreadable pictures the data set is refused."""
 
@@ -32,7 +30,8 @@ MAX_UNREADABLE_SHARE = 0.5
 class PixelView:
     """Some rows of a store, addressed from 0; nothing outside them can be reached by index."""
 
-    pixels: NDArray[np.uint8]
+    source: NDArray[np.uint8] | DecodedPictures
+    """``(n_rows, size, size, 3) uint8``."""
     rows: NDArray[np.int64]
     name: str = ""
     """Of the store: different pictures, different name."""
@@ -41,15 +40,20 @@ class PixelView:
         return len(self.rows)
 
     @property
+    def n_rows(self) -> int:
+        """Rows of the whole store, those outside the view included."""
+        return int(self.source.shape[0])
+
+    @property
     def image_size(self) -> int:
         """Side of the square pictures in pixels."""
-        return int(self.pixels.shape[1])
+        return int(self.source.shape[1])
 
     def __getitem__(self, samples: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Pictures ``(k, size, size, 3) uint8`` of these samples ``(k,) int64``."""
         if len(samples) and (samples.min() < 0 or samples.max() >= len(self.rows)):
             raise IndexError(f"samples must be in [0, {len(self.rows)})")
-        chosen: NDArray[np.uint8] = self.pixels[self.rows[samples]]
+        chosen: NDArray[np.uint8] = self.source[self.rows[samples]]
         return chosen
 
 
@@ -58,14 +62,16 @@ class PixelStore:
     """Decoded pictures and what was seen while decoding them.
 
     Attributes:
-        file: ``(n_decoded, size, size, 3) uint8``, read memory-mapped.
-        rows: ``(n_samples,) int64``, the file's row of each sample.
+        name: different pictures, different name.
+        source: ``(n_rows, size, size, 3) uint8``: an array, or pictures read from a file.
+        rows: ``(n_samples,) int64``, the source's row of each sample.
         original_sizes: ``(n_samples, 2) int32``, width and height before resizing.
         is_grey: ``(n_samples,) bool``, whether the picture has no colour.
         digests: ``(n_samples,) S16``, equal for pictures of equal pixels.
     """
 
-    file: Path
+    name: str
+    source: NDArray[np.uint8] | DecodedPictures
     rows: NDArray[np.int64]
     original_sizes: NDArray[np.int32]
     is_grey: NDArray[np.bool_]
@@ -73,8 +79,7 @@ class PixelStore:
 
     def view(self, samples: NDArray[np.int64]) -> PixelView:
         """The part of the store with these samples only."""
-        pixels = np.load(self.file, mmap_mode="r")
-        return PixelView(pixels, self.rows[samples], self.file.stem)
+        return PixelView(self.source, self.rows[samples], self.name)
 
 
 @dataclass(frozen=True)
@@ -97,15 +102,18 @@ class PixelViews:
 def decode_table(
     table: ImageTable,
     image_size: int,
-    folder: Path,
+    quota: DiskQuota,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ImageTable, PixelStore]:
-    """Decode all pictures of a table, in parallel, or find them decoded.
+    """Decode the pictures of a table that weren't decoded yet, in parallel.
+
+    An array that has the size already is used as it is, without a file. Pictures that can't be
+    read are tried again each time: what was wrong may have been mended.
 
     Args:
         table: the labelled pictures.
         image_size: side of the square pixels to store.
-        folder: where the store's files are or will be.
+        quota: where they are stored, if there is a place.
         on_progress: called with (pictures decoded, pictures in all).
 
     Returns:
@@ -116,75 +124,46 @@ def decode_table(
         InputError: if too many pictures are unreadable.
     """
     key = hashlib.blake2b(table.rows.tobytes(), digest_size=4).hexdigest()
-    stem = f"pixels-v{_VERSION}-{table.fingerprint[:16]}-{key}-{image_size}"
-    file, companion = folder / f"{stem}.npy", folder / f"{stem}.npz"
-    if not (file.is_file() and companion.is_file()):
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_store(table, image_size, file, companion, on_progress)
-    with np.load(companion) as seen:
-        reasons = seen["reasons"]
-        keep = np.flatnonzero(reasons == "")
-        unreadable = [(int(i), str(reasons[i])) for i in np.flatnonzero(reasons != "")]
-        _refuse_if_mostly_unreadable(table, unreadable)
-        store = PixelStore(
-            file=file,
-            rows=keep,
-            original_sizes=seen["original_sizes"][keep],
-            is_grey=seen["is_grey"][keep],
-            digests=seen["digests"][keep],
-        )
-    return table.without(unreadable), store
+    name = f"pixels-v{_VERSION}-{table.fingerprint[:16]}-{key}-{image_size}"
+    report = on_progress or (lambda done, n: None)
+    array = _array_of(table, image_size)
+    if array is not None:
+        seen = look_at(array, table.rows, report)
+        return table, _store(name, array, table.rows, seen, np.arange(len(table)))
+    pictures = DecodedPictures(table, image_size, quota, name)
+    seen, reasons = pictures.decode(report)
+    unreadable = sorted(reasons.items())
+    _refuse_if_mostly_unreadable(table, unreadable)
+    samples = np.arange(len(table))
+    keep = np.setdiff1d(samples, [sample for sample, _ in unreadable])
+    return table.without(unreadable), _store(name, pictures, samples, seen, keep)
 
 
-def _write_store(
-    table: ImageTable,
-    image_size: int,
-    file: Path,
-    companion: Path,
-    on_progress: Callable[[int, int], None] | None,
-) -> None:
-    n = len(table)
-    original_sizes = np.zeros((n, 2), dtype=np.int32)
-    is_grey = np.zeros(n, dtype=bool)
-    digests = np.zeros(n, dtype="S16")
-    reasons = np.full(n, "", dtype=object)
-    unfinished = file.with_suffix(f".{os.getpid()}.part")
+def _array_of(table: ImageTable, image_size: int) -> NDArray[np.uint8] | None:
+    """The table's pictures as an array that needs no decoding, or None."""
+    if isinstance(table.source, ArraySource):
+        array = table.source.array
+        if array.dtype == np.uint8 and array.shape[1:] == (image_size, image_size, 3):
+            return array
+    return None
 
-    def decode(sample: int) -> None:
-        try:
-            picture = table.read(sample, min_size=image_size)
-            values = to_pixels(picture, image_size)
-        except UnreadableImageError as error:
-            reasons[sample] = str(error) or "unreadable"
-            return
-        rows[sample] = values
-        original_sizes[sample] = picture.info.get("original_size", picture.size)
-        is_grey[sample] = bool(np.all(values == values[..., :1]))
-        digests[sample] = hashlib.blake2b(values.tobytes(), digest_size=16).digest()
 
-    try:
-        rows = np.lib.format.open_memmap(
-            unfinished, mode="w+", dtype=np.uint8, shape=(n, image_size, image_size, 3)
-        )
-        with ThreadPoolExecutor(n_cpus()) as pool:
-            for start in range(0, n, _CHUNK):
-                stop = min(start + _CHUNK, n)
-                list(pool.map(decode, range(start, stop)))
-                if on_progress is not None:
-                    on_progress(stop, n)
-        rows.flush()
-        os.replace(unfinished, file)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    part = companion.with_suffix(f".{os.getpid()}.part.npz")
-    np.savez(
-        part,
-        original_sizes=original_sizes,
-        is_grey=is_grey,
-        digests=digests,
-        reasons=reasons.astype(str),
+def _store(
+    name: str,
+    source: NDArray[np.uint8] | DecodedPictures,
+    rows: NDArray[np.int64],
+    seen: Seen,
+    keep: NDArray[np.int64],
+) -> PixelStore:
+    """The store of the samples to keep."""
+    return PixelStore(
+        name=name,
+        source=source,
+        rows=rows[keep],
+        original_sizes=seen.original_sizes[keep],
+        is_grey=seen.is_grey[keep],
+        digests=seen.digests[keep],
     )
-    os.replace(part, companion)
 
 
 def _refuse_if_mostly_unreadable(table: ImageTable, unreadable: list[tuple[int, str]]) -> None:
