@@ -38,6 +38,8 @@ def fit(
     device: str = "auto",
     workers: int = 1,
     output_dir: str | Path = DEFAULT_OUTPUT,
+    disk_cache_gb: float | None = None,
+    memory_cache_gb: float | None = None,
     tracking_uri: str | None = None,
     study_name: str | None = None,
     progress: Progress | None = None,
@@ -67,6 +69,10 @@ def fit(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         workers: processes that run trials side by side.
         output_dir: everything that is written lies below it.
+        disk_cache_gb: GB below ``output_dir`` for what later fits can use again, decoded pictures
+            above all; None: a tenth of the free disk, at most 20; 0: nothing is kept on disk.
+        memory_cache_gb: GB of memory for activations of frozen networks; None: a quarter of what is
+            available; 0: none.
         tracking_uri: MLflow's; None: MLFLOW_TRACKING_URI, or a store below ``output_dir``.
         study_name: of the Optuna study, the MLflow run and the folder; None: from the time.
         progress: receives what happens.
@@ -85,6 +91,7 @@ def fit(
             **{"n_trials": n_trials, "strategies": strategies, "backbones": backbones},
             **{"metric": metric, "prefer": prefer, "seed": seed, "device": device},
             **{"workers": workers, "output_dir": output_dir, "tracking_uri": tracking_uri},
+            **{"disk_cache_gb": disk_cache_gb, "memory_cache_gb": memory_cache_gb},
             **{"study_name": study_name, "group": group if isinstance(group, str) else None},
         }
     )

@@ -39,6 +39,10 @@ class FitConfig(Settings):
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
         workers: processes that run trials.
         output_dir: where everything is written.
+        disk_cache_gb: GB for what later fits can use again, decoded pictures above all; None: a
+            tenth of the free disk, at most 20; 0: nothing is kept on disk.
+        memory_cache_gb: GB of memory for activations; None: a quarter of what is available; 0:
+            none.
         tracking_uri: MLflow's; None: a store under ``output_dir``, or MLFLOW_TRACKING_URI.
         study_name: of the Optuna study and the MLflow run; None: made from the time.
     """
@@ -56,6 +60,8 @@ class FitConfig(Settings):
     device: str = "auto"
     workers: int = Field(default=1, ge=1, le=256)
     output_dir: Path = DEFAULT_OUTPUT
+    disk_cache_gb: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
+    memory_cache_gb: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
     tracking_uri: str | None = None
     study_name: str | None = None
 

@@ -24,9 +24,15 @@ from autotl.metrics import resolve_metric
 from autotl.progress import Progress
 from autotl.reuse.activations import FeatureStore
 from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
-from autotl.runtime import Deadline, resolve_device
+from autotl.reuse.quota import DiskQuota
+from autotl.runtime import Deadline, available_memory_bytes, free_disk_bytes, resolve_device
 from autotl.search.budget import CLOSING_S, MIN_EPOCHS, affordable_epochs
 from autotl.strategies.base import Task
+
+DISK_SHARE, MAX_DISK_BYTES = 0.1, 20 * 10**9
+"""Of the free disk, and at most, for the cache where nobody has said how much."""
+MEMORY_SHARE = 0.25
+"""Of the available memory, likewise."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ def prepare(
         test: a test set of its own, or None.
         group: what keeps samples together, as for :func:`autotl.fit`.
         config: the settings.
-        folder: where decoded pictures and features are kept.
+        folder: the cache, where decoded pictures and features are kept for later fits.
         deadline: of the whole fit; decides how many epochs a trial may plan.
         progress: whoever watches.
 
@@ -103,7 +109,8 @@ def prepare(
     table = read_table(dataset, image=config.image, label=config.label, group=group, test=test)
 
     progress.phase("decode", deadline.shown_s)
-    table, stores = _decode(table, backbones, folder, progress)
+    quota = disk_quota(config, folder)
+    table, stores = _decode(table, backbones, quota, progress)
     first = next(iter(stores.values()))
 
     progress.phase("profile", deadline.shown_s)
@@ -120,7 +127,7 @@ def prepare(
         metric=resolve_metric(config.metric, labels),
         backbones=backbones,
         pixels=views,
-        features=FeatureStore(folder, views, device),
+        features=FeatureStore(quota.folder, views, device),
         speeds=speeds,
         device=device,
         seed=config.seed,
@@ -163,6 +170,27 @@ def prepare(
     )
 
 
+def disk_quota(config: FitConfig, folder: Path) -> DiskQuota:
+    """The cache folder with its limit.
+
+    By default that is a tenth of what would be free without the cache, so that a full cache doesn't
+    lower its own limit.
+    """
+    if config.disk_cache_gb is not None:
+        return DiskQuota(folder, int(config.disk_cache_gb * 1e9))
+    held = sum(entry.n_bytes for entry in DiskQuota(folder, 0).entries())
+    return DiskQuota(
+        folder, min(MAX_DISK_BYTES, int(DISK_SHARE * (free_disk_bytes(folder) + held)))
+    )
+
+
+def memory_cache_bytes(config: FitConfig) -> int:
+    """The memory that activations may take; by default a quarter of what is available now."""
+    if config.memory_cache_gb is not None:
+        return int(config.memory_cache_gb * 1e9)
+    return int(MEMORY_SHARE * available_memory_bytes())
+
+
 def name_of(dataset: Any) -> str:
     """What to call a data set: its folder or file by name, or ``pictures``."""
     name = Path(dataset).expanduser().absolute().stem if isinstance(dataset, str | Path) else ""
@@ -190,15 +218,15 @@ def open_backbones(config: FitConfig, device_type: str, progress: Progress) -> d
 
 
 def _decode(
-    table: ImageTable, backbones: Mapping[str, Backbone], folder: Path, progress: Progress
+    table: ImageTable, backbones: Mapping[str, Backbone], quota: DiskQuota, progress: Progress
 ) -> tuple[ImageTable, dict[int, PixelStore]]:
     stores: dict[int, PixelStore] = {}
     for size in sorted({backbone.image_size for backbone in backbones.values()}):
-        readable, stores[size] = decode_table(table, size, folder, progress.step)
+        readable, stores[size] = decode_table(table, size, quota, progress.step)
         if len(readable) < len(table):
             _refuse_lost_classes(table, readable)
             if len(stores) > 1:  # what only this size found unreadable leaves the others too
-                return _decode(readable, backbones, folder, progress)
+                return _decode(readable, backbones, quota, progress)
             table = readable
     return table, stores
 

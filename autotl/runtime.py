@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotl.errors import InputError
@@ -56,6 +59,59 @@ def peak_memory_bytes(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_memory_bytes(root: Path = Path("/")) -> int:
+    """Memory that this process could still take: of the machine, and of its control groups.
+
+    Args:
+        root: where ``/proc`` and ``/sys`` are.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        (line,) = (line for line in lines if line.startswith("MemAvailable:"))
+        return max(0, min(int(line.split()[1]) * 1024, _left_in_control_groups(root)))
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _left_in_control_groups(root: Path) -> int:
+    """The least that a limit of this process's group (cgroup v2) or of one above it leaves.
+
+    Cached file pages that the kernel would drop at once don't count as used.
+    """
+    left = sys.maxsize
+    try:
+        own = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return left
+    top = root / "sys/fs/cgroup"
+    for line in own:
+        if line.startswith("0::/"):
+            path = top / line[4:]
+            for group in (path, *path.parents):
+                with suppress(OSError, ValueError):  # no limit is "max", which isn't a number
+                    limit = int((group / "memory.max").read_text())
+                    used = int((group / "memory.current").read_text())
+                    left = min(left, limit - used + _droppable_bytes(group))
+                if group == top:
+                    break
+    return left
+
+
+def _droppable_bytes(group: Path) -> int:
+    with suppress(OSError, ValueError):
+        for line in (group / "memory.stat").read_text().splitlines():
+            if line.startswith("inactive_file "):
+                return int(line.split()[1])
+    return 0
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Bytes free for this user on the disk of a folder, which need not exist yet; 0 if unknown."""
+    for place in (folder.absolute(), *folder.absolute().parents):
+        with suppress(OSError):
+            return shutil.disk_usage(place).free
+    return 0
 
 
 def environment() -> Mapping[str, str]:

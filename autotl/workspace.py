@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,8 +16,9 @@ from autotl.errors import InputError
 
 DECISION = "decision.json"
 REPORT = "report.html"
+CACHE = "cache"
 _OPTUNA, _MLFLOW, _ARTIFACTS = "optuna.db", "mlflow.db", "mlartifacts"
-_RESERVED = (_OPTUNA, _MLFLOW, _ARTIFACTS)
+_RESERVED = (_OPTUNA, _MLFLOW, _ARTIFACTS, CACHE)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Workspace:
     """The places of one fit.
 
     Attributes:
-        output_dir: shared by all fits; holds the stores of Optuna and MLflow.
+        output_dir: shared by all fits; holds the stores of Optuna and MLflow, and the cache.
         study_name: of this fit; its folder's name.
         given_tracking_uri: of an MLflow store elsewhere, or None.
     """
@@ -42,8 +42,8 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Decoded pictures and features; deleted at the end."""
-        return self.folder / "cache"
+        """Decoded pictures and activations, shared by all fits."""
+        return self.output_dir / CACHE
 
     @property
     def trials(self) -> Path:
@@ -85,7 +85,7 @@ class Workspace:
     @classmethod
     @contextmanager
     def open(cls, config: FitConfig) -> Iterator[Workspace]:
-        """Make the fit's folder; its cache goes at the end, and all of it if nothing was found.
+        """Make the fit's folder, which goes at the end if nothing was found.
 
         Raises:
             InputError: if the folder can't be written or the study name is taken or unfit.
@@ -113,7 +113,6 @@ class Workspace:
         try:
             yield place
         finally:
-            shutil.rmtree(place.cache, ignore_errors=True)
             if not any(place.folder.iterdir()):
                 place.folder.rmdir()
                 with suppress(OSError):  # somebody else writes there too

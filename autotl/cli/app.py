@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from autotl.cli.analyze import analyze
+from autotl.cli.cache import cache
 from autotl.cli.demo import demo
 from autotl.cli.fit import fit
 from autotl.cli.predict import predict
@@ -46,6 +47,7 @@ app.command("fit")(fit)
 app.command("analyze")(analyze)
 app.command("predict")(predict)
 app.add_typer(study, name="study")
+app.add_typer(cache, name="cache")
 app.command("ui")(ui)
 app.command("demo")(demo)
 

@@ -39,6 +39,8 @@ def fit(
     device: options.Device = None,
     workers: options.Workers = None,
     output: options.Output = None,
+    disk_cache: options.DiskCache = None,
+    memory_cache: options.MemoryCache = None,
     tracking_uri: options.TrackingUri = None,
     study_name: options.StudyName = None,
     as_json: options.AsJson = False,
@@ -63,6 +65,8 @@ def fit(
             "device": device,
             "workers": workers,
             "output_dir": output,
+            "disk_cache_gb": disk_cache,
+            "memory_cache_gb": memory_cache,
             "tracking_uri": tracking_uri,
             "study_name": study_name,
         }

@@ -90,6 +90,22 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", metavar="DIR", help="Where everything is written. autotl-runs."),
 ]
+DiskCache = Annotated[
+    float | None,
+    typer.Option(
+        "--disk-cache",
+        metavar="GB",
+        help="For what later fits can use again; 0 for none. A tenth of the free disk, at most 20.",
+    ),
+]
+MemoryCache = Annotated[
+    float | None,
+    typer.Option(
+        "--memory-cache",
+        metavar="GB",
+        help="Memory for activations; 0 for none. A quarter of what is available.",
+    ),
+]
 TrackingUri = Annotated[
     str | None,
     typer.Option(

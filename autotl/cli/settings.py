@@ -19,6 +19,8 @@ OPTIONS = {
     "prefer": "--prefer",
     "seed": "--seed",
     "workers": "--workers",
+    "disk_cache_gb": "--disk-cache",
+    "memory_cache_gb": "--memory-cache",
     "study_name": "--study-name",
     "tracking_uri": "--tracking-uri",
 }

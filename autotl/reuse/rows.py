@@ -8,6 +8,7 @@ read is an ordinary error, and processes share the kernel's page cache all the s
 from __future__ import annotations
 
 import errno
+import math
 import os
 import threading
 import weakref
@@ -67,7 +68,7 @@ class RowFile:
     @property
     def row_bytes(self) -> int:
         """Size of a row."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def n_bytes(self) -> int:
@@ -117,12 +118,12 @@ class RowFile:
         checksums = np.zeros(len(rows), _CHECKSUM)
         checksums[unknown] = self._checksums(files[1], rows[unknown])
         held = known | (checksums != 0)
-        flat = _as_bytes(values)
+        flat, size = _as_bytes(values), self.row_bytes
         for first, place, n in _runs(rows, np.flatnonzero(held)):
-            whole = _read(files[0], flat[place * self.row_bytes :], first, n, self.row_bytes)
+            whole = _read(files[0], flat[place * size : (place + n) * size], first, size)
             held[place + whole : place + n] = False
-        for place in unknown[held[unknown]]:
-            row = flat[place * self.row_bytes : (place + 1) * self.row_bytes]
+        for place in unknown[held[unknown]].tolist():
+            row = flat[place * size : (place + 1) * size]
             held[place] = _checksum(row) == checksums[place]
         states[rows[unknown]] = np.where(held[unknown], _VERIFIED, _FAILED)
         states[rows[known & ~held]] = _FAILED
@@ -176,7 +177,7 @@ class RowFile:
         found = np.zeros(len(rows), _CHECKSUM)
         flat, width = _as_bytes(found), _CHECKSUM.itemsize
         for first, place, n in _runs(rows, np.arange(len(rows))):
-            whole = _read(descriptor, flat[place * width :], first, n, width)
+            whole = _read(descriptor, flat[place * width : (place + n) * width], first, width)
             found[place + whole : place + n] = 0
         return found
 
@@ -252,12 +253,12 @@ def _checksum(row: memoryview) -> int:
     return zlib.crc32(row) or 1
 
 
-def _read(descriptor: int, into: memoryview, first: int, n: int, row_bytes: int) -> int:
-    """Read ``n`` rows from ``first`` on; how many could be read whole."""
-    wanted, done = n * row_bytes, 0
-    while done < wanted:
+def _read(descriptor: int, into: memoryview, first: int, row_bytes: int) -> int:
+    """Read rows from ``first`` on; how many could be read whole."""
+    done = 0
+    while done < len(into):
         try:
-            got = os.preadv(descriptor, [into[done:wanted]], first * row_bytes + done)
+            got = os.preadv(descriptor, [into[done:] if done else into], first * row_bytes + done)
         except OSError:
             break
         if not got:
