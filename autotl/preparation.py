@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
@@ -22,10 +23,10 @@ from autotl.data import read_dataset as read_table
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.metrics import resolve_metric
 from autotl.progress import Progress
-from autotl.reuse.activations import FeatureStore
+from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
 from autotl.reuse.quota import DiskQuota
-from autotl.runtime import Deadline, available_memory_bytes, free_disk_bytes, resolve_device
+from autotl.runtime import Deadline, free_disk_bytes, free_memory_bytes, resolve_device
 from autotl.search.budget import CLOSING_S, MIN_EPOCHS, affordable_epochs
 from autotl.strategies.base import Task
 
@@ -127,7 +128,14 @@ def prepare(
         metric=resolve_metric(config.metric, labels),
         backbones=backbones,
         pixels=views,
-        features=FeatureStore(quota.folder, views, device),
+        store=ActivationStore(
+            views,
+            speeds,
+            device,
+            quota,
+            memory_cache_bytes(config, device),
+            shared=config.workers > 1,
+        ),
         speeds=speeds,
         device=device,
         seed=config.seed,
@@ -184,11 +192,11 @@ def disk_quota(config: FitConfig, folder: Path) -> DiskQuota:
     )
 
 
-def memory_cache_bytes(config: FitConfig) -> int:
-    """The memory that activations may take; by default a quarter of what is available now."""
+def memory_cache_bytes(config: FitConfig, device: torch.device) -> int:
+    """The device's memory that activations may take; by default a quarter of what is free now."""
     if config.memory_cache_gb is not None:
         return int(config.memory_cache_gb * 1e9)
-    return int(MEMORY_SHARE * available_memory_bytes())
+    return int(MEMORY_SHARE * free_memory_bytes(device))
 
 
 def name_of(dataset: Any) -> str:

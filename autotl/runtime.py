@@ -74,6 +74,15 @@ def available_memory_bytes(root: Path = Path("/")) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def free_memory_bytes(device: torch.device) -> int:
+    """Memory that this process could still take: on a GPU its own, else the machine's."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return available_memory_bytes()
+
+
 def _left_in_control_groups(root: Path) -> int:
     """The least that a limit of this process's group (cgroup v2) or of one above it leaves.
 

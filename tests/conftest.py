@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from autotl.analysis.profile import DatasetProfile
+    from autotl.backbones.speed import Speed
     from autotl.backbones.zoo import Backbone
     from autotl.strategies.base import Task
 
@@ -86,6 +87,19 @@ def backbone(weights_file: Path) -> Backbone:
     return open_backbone(f"resnet10t@{weights_file}")
 
 
+def even_speed(num_stages: int, forward_s: float = 1e-4, train_s: float = 4e-4) -> Speed:
+    """A speed of which every stage takes the same share."""
+    from autotl.backbones.speed import Speed
+
+    shares = [depth / num_stages for depth in range(num_stages + 1)]
+    return Speed(
+        precision="fp32",
+        channels_last=False,
+        forward_to=tuple(forward_s * share for share in shares),
+        train_from=tuple(train_s * (1.0 - share) for share in shares),
+    )
+
+
 @pytest.fixture
 def make_task(
     tmp_path: Path,
@@ -96,11 +110,11 @@ def make_task(
     """Makes a task on the CPU; two folds, which validate samples 0 to 29 and 30 to 59."""
     import torch
 
-    from autotl.backbones.speed import Speed
     from autotl.data import Fold
     from autotl.metrics import METRICS
-    from autotl.reuse.activations import FeatureStore
+    from autotl.reuse.activations import ActivationStore
     from autotl.reuse.pixels import PixelView
+    from autotl.reuse.quota import DiskQuota
     from autotl.strategies.base import Task
 
     def make(
@@ -111,6 +125,8 @@ def make_task(
         metric: str = "accuracy",
         seed: int = 0,
         folder: str = "features",
+        disk_bytes: int = 10**9,
+        memory_bytes: int = 10**9,
     ) -> Task:
         samples = np.arange(len(labels))
         if folds is None:
@@ -118,6 +134,8 @@ def make_task(
             folds = tuple(Fold(np.setdiff1d(samples, half), half) for half in halves)
         view = PixelView(pixels, samples)
         device = torch.device("cpu")
+        speeds = {backbone.name: even_speed(backbone.num_stages)}
+        quota = DiskQuota(tmp_path / folder, disk_bytes)
         return Task(
             labels=labels,
             n_classes=N_CLASSES,
@@ -125,8 +143,8 @@ def make_task(
             metric=METRICS[metric],
             backbones={backbone.name: backbone},
             pixels=lambda size: view,
-            features=FeatureStore(tmp_path / folder, lambda size: view, device),
-            speeds={backbone.name: Speed("fp32", False, 1e-4, 4e-4)},
+            store=ActivationStore(lambda size: view, speeds, device, quota, memory_bytes),
+            speeds=speeds,
             device=device,
             seed=seed,
         )
@@ -140,7 +158,6 @@ def make_profile() -> Callable[..., DatasetProfile]:
     from autotl.analysis.profile import BackboneProfile, DatasetProfile
     from autotl.analysis.similarity import DomainSimilarity
     from autotl.analysis.size import SizeProfile
-    from autotl.backbones.speed import Speed
 
     def make(
         *names: str,
@@ -163,7 +180,7 @@ def make_profile() -> Callable[..., DatasetProfile]:
             image_size=32,
             samples_per_parameter=n_samples / n_parameters,
             similarity=measured,
-            speed=Speed("fp32", False, 1e-4, 4e-4),
+            speed=even_speed(num_stages),
             max_epochs=max_epochs,
         )
         figures: dict[str, Any] = {

@@ -11,8 +11,9 @@ group of the classifier is the head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Self
 
 import torch
 from timm.models._manipulate import group_with_matcher
@@ -35,6 +36,7 @@ class StagedNetwork(nn.Module):
         stage_names: the module that each stage starts with, e.g. ``("conv1", "layer1", ...)``.
         num_stages: number of stages of the backbone, the head not counted.
         frozen_depth: stages below this depth are frozen.
+        start: the depth at which its input lies: 0, the picture, unless it was cut.
 
     Raises:
         BackboneUnavailableError: if timm names no layer groups for this architecture.
@@ -47,6 +49,7 @@ class StagedNetwork(nn.Module):
         self.stage_names = tuple(self._entries)
         self.num_stages = len(self._entries)
         self.frozen_depth = 0
+        self.start = 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(n, n_classes)`` of normalised pictures ``(n, 3, h, w)``."""
@@ -66,27 +69,71 @@ class StagedNetwork(nn.Module):
         """
         read: dict[int, Tensor] = {}
         last = max(depths)
-        handles = []
-        for depth in depths:
-            if depth < self.num_stages:
-                handles.append(self._at_depth(depth, read, stop=depth == last))
-        try:
+
+        def keep(depth: int, activation: Tensor) -> None:
+            if depth in depths:
+                read[depth] = activation
+            if depth == last:
+                raise _DepthReached
+
+        with self.watched(keep), suppress(_DepthReached):
             end = self.model.forward_features(x)  # type: ignore[operator]
             read[self.num_stages] = self.model.forward_head(end, pre_logits=True)  # type: ignore[operator]
-        except _DepthReached:
-            pass
+        return [self._pool(read[depth]) for depth in depths]
+
+    def activation(self, x: Tensor, depth: int) -> Tensor:
+        """The activation at a depth, as the stage above it reads it.
+
+        Args:
+            x: normalised pictures ``(n, 3, h, w)``.
+            depth: in ``start ... num_stages``. ``start`` gives ``x`` back; the last is what the
+                classifier reads, or the end of the last stage if the head has layers besides.
+        """
+        if depth == self.start:
+            return x
+        read: list[Tensor] = []
+
+        def keep(reached: int, activation: Tensor) -> None:
+            if reached == depth:
+                read.append(activation)
+                raise _DepthReached
+
+        with self.watched(keep), suppress(_DepthReached):
+            end: Tensor = self.model.forward_features(x)  # type: ignore[operator]
+            if self.head_is_classifier:
+                end = self.model.forward_head(end, pre_logits=True)  # type: ignore[operator]
+            read.append(end)
+        return read[0]
+
+    @property
+    def head_is_classifier(self) -> bool:
+        """Whether nothing but the classifier is trained when all stages are frozen."""
+        own = set(self.classifier.parameters())
+        return all(
+            parameter in own
+            for name, parameter in self.model.named_parameters()
+            if self.depth_of(name) == self.num_stages
+        )
+
+    @contextmanager
+    def watched(self, reached: Callable[[int, Tensor], None]) -> Iterator[None]:
+        """Within it, each forward pass calls ``reached(depth, activation)`` on its way.
+
+        Only depths between the first stage and the end of the last are told.
+        """
+
+        def hook(depth: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            return lambda _module, inputs: reached(depth, inputs[0])
+
+        handles = [
+            self.model.get_submodule(self.stage_names[depth]).register_forward_pre_hook(hook(depth))
+            for depth in range(self.start + 1, min(len(self._entries) + 1, self.num_stages))
+        ]
+        try:
+            yield
         finally:
             for handle in handles:
                 handle.remove()
-        return [self._pool(read[depth]) for depth in depths]
-
-    def _at_depth(self, depth: int, read: dict[int, Tensor], stop: bool) -> Any:
-        def keep(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            read[depth] = inputs[0]
-            if stop:
-                raise _DepthReached
-
-        return self.model.get_submodule(self.stage_names[depth]).register_forward_pre_hook(keep)
 
     def _pool(self, activation: Tensor) -> Tensor:
         """``(n, channels)`` from a feature map (channels first or last), tokens or a vector."""
@@ -104,7 +151,7 @@ class StagedNetwork(nn.Module):
             parameter.requires_grad_(self.depth_of(name) >= depth)
         return self.train(self.training)
 
-    def train(self, mode: bool = True) -> StagedNetwork:
+    def train(self, mode: bool = True) -> Self:
         """Train mode for all but the frozen stages, whose running statistics must not move."""
         super().train(mode)
         if mode:
@@ -169,8 +216,8 @@ class StagedNetwork(nn.Module):
 
     def _stage_modules(self) -> list[list[nn.Module]]:
         """Per stage, the modules that hold its parameters, and all of the block it starts with."""
-        stages = []
-        for entry, names in self._entries.items():
+        stages: list[list[nn.Module]] = [[] for _ in range(self.start)]
+        for entry, names in list(self._entries.items())[self.start :]:
             holders = {entry, *(name.rpartition(".")[0] for name in names)} - {""}
             stages.append([self.model.get_submodule(holder) for holder in sorted(holders)])
         return stages

@@ -1,48 +1,173 @@
-"""Activations of frozen networks, computed once. So far: pooled features at every depth."""
+"""Activations of frozen stages, computed once and then read: from memory, from disk, or anew.
+
+What is frozen gives the same activation for the same picture in every epoch of every trial. The
+store keeps them as they were computed, in their own dtype, so that a trial does not depend on what
+the store held: on a CPU the figures are the same to the bit.
+
+Precedents: Nautilus (Nakandala & Kumar, SIGMOD 2022), Alsatian (Strassenburg et al., SIGMOD 2025).
+"""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
+from torch import Tensor
 
+from autotl.backbones.cuts import cut
+from autotl.backbones.speed import Speed, autocast
+from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.zoo import Backbone
 from autotl.reuse.pixels import PixelView
+from autotl.reuse.quota import DiskQuota, GreedyDual
+from autotl.reuse.tensors import DeviceRows, FileRows, TensorRows
 
 _BATCH = 128
 
 
-class FeatureStore:
-    """Pooled activations of pretrained backbones for a fixed set of pictures.
+class View(Protocol):
+    """A fixed augmented version of every picture."""
 
-    One forward pass per backbone serves every depth; kept in memory, and on disk for other
-    processes.
+    @property
+    def key(self) -> str:
+        """Equal views, equal keys: letters, digits and ``-``."""
+        ...
+
+    def apply(self, pixels: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        """Augmented copies ``(k, h, w, 3)`` of the pictures of these rows."""
+        ...
+
+
+@dataclass
+class Meter:
+    """What a store did so far.
+
+    Attributes:
+        n_read: activations that were there, one per picture asked for.
+        n_computed: activations that weren't.
+        saved_s: seconds that computing those that were there would have taken.
+        n_trained: pictures that training steps were made with, as often as they were.
+    """
+
+    n_read: int = 0
+    n_computed: int = 0
+    saved_s: float = 0.0
+    n_trained: int = 0
+
+    def count(self, n_read: int, n_computed: int, each_s: float) -> None:
+        """Note a request."""
+        self.n_read += n_read
+        self.n_computed += n_computed
+        self.saved_s += n_read * each_s
+
+
+class ActivationStore:
+    """Pixels, activations at any depth and pooled features of a fixed set of pictures.
+
+    Each kind of activation has a place in memory, else on disk, else none; which, and what gives
+    way to it, is decided by the seconds per byte that computing it again takes.
 
     Args:
-        folder: where the files are.
         pixels: the pictures at a size.
-        device: where to compute.
+        speeds: what a picture costs, per backbone; says in which precision they are run.
+        device: where to compute, and where the results are.
+        quota: of the files; None: nothing is kept on disk.
+        memory_bytes: the most to keep in the device's memory.
+        shared: whether other processes use the store too; all is then kept on disk.
     """
 
     def __init__(
-        self, folder: Path, pixels: Callable[[int], PixelView], device: torch.device
+        self,
+        pixels: Callable[[int], PixelView],
+        speeds: Mapping[str, Speed],
+        device: torch.device,
+        quota: DiskQuota | None = None,
+        memory_bytes: int = 0,
+        *,
+        shared: bool = False,
     ) -> None:
-        self._folder = folder
+        self.meter = Meter()
         self._pixels = pixels
+        self._speeds = speeds
         self._device = device
-        self._kept: dict[str, list[NDArray[np.float32]]] = {}
+        self._quota = quota
+        self._memory_bytes = memory_bytes
+        self._shared = shared
+        self._forget()
 
-    def __getstate__(self) -> dict[str, object]:
-        """Another process reads the files, it isn't sent their contents."""
-        return self.__dict__ | {"_kept": {}}
+    def _forget(self) -> None:
+        self._memory = GreedyDual(0 if self._shared else self._memory_bytes)
+        self._entries: dict[str, _Entry | None] = {}
+        self._channels: dict[str, list[int]] = {}
+        self._networks: dict[str, StagedNetwork] = {}
+        self._uppers: dict[tuple[str, int], StagedNetwork | None] = {}
+        self._views: dict[int, PixelView] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process reads the files, it isn't sent what this one holds."""
+        return {
+            name: self.__dict__[name]
+            for name in ("_pixels", "_speeds", "_device", "_quota", "_memory_bytes", "_shared")
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.meter = Meter()
+        self._forget()
+
+    def pixels(self, image_size: int, samples: NDArray[np.int64]) -> Tensor:
+        """Pictures ``(k, size, size, 3) uint8`` on the device.
+
+        On a GPU they stay there if they fit, so that they cross the bus once.
+        """
+        view = self._view(image_size)
+        if self._device.type == "cpu":
+            return torch.from_numpy(view[samples])
+        rows = view.rows[samples]
+
+        def compute(missing: NDArray[np.int64]) -> Tensor:
+            return torch.from_numpy(view[samples[missing]]).to(self._device)
+
+        return self._get(f"{view.name}-device", view, rows, compute, 0.0, memory_only=True)
+
+    def activations(
+        self,
+        backbone: Backbone,
+        depth: int,
+        samples: NDArray[np.int64],
+        view: View | None = None,
+    ) -> Tensor:
+        """Activations of the pretrained network at a depth, in evaluation mode.
+
+        Args:
+            backbone: with pretrained weights.
+            depth: in ``1 ... num_stages``.
+            samples: ``(k,)``, which pictures.
+            view: which augmented version of them; None: as they are.
+
+        Returns:
+            ``(k, ...)`` on the device, in the dtype in which the backbone is run; what
+            :meth:`StagedNetwork.activation` gives.
+        """
+        pixels = self._view(backbone.image_size)
+
+        def compute(missing: NDArray[np.int64]) -> Tensor:
+            return self._compute(backbone, depth, samples[missing], view)
+
+        each_s = self._speeds[backbone.name].forward_to[depth]
+        name = self._name(backbone, depth, view)
+        return self._get(name, pixels, pixels.rows[samples], compute, each_s)
 
     def features(self, backbone: Backbone, depths: Sequence[int]) -> NDArray[np.float32]:
-        """Pooled activations at these depths, side by side.
+        """Pooled activations of all pictures at these depths, side by side, in fp32.
+
+        One forward pass serves every depth.
 
         Args:
             backbone: with pretrained weights.
@@ -51,38 +176,236 @@ class FeatureStore:
         Returns:
             ``(n_samples, sum of the depths' channels)``.
         """
-        per_depth = self._all_depths(backbone)
-        return np.concatenate([per_depth[depth - 1] for depth in depths], axis=1)
+        pixels = self._view(backbone.image_size)
+        network = self._network(backbone)
+        widths = self._widths(backbone)
+        columns = np.concatenate(
+            [np.arange(sum(widths[: depth - 1]), sum(widths[:depth])) for depth in depths]
+        )
+        found = np.empty((len(pixels), len(columns)), dtype=np.float32)
+        name = f"features-{backbone.weights_hash}-{pixels.name}"
+        each_s = self._speeds[backbone.name].forward_s
 
-    def _all_depths(self, backbone: Backbone) -> list[NDArray[np.float32]]:
-        pixels = self._pixels(backbone.image_size)
-        seen = hashlib.blake2b(pixels.rows.tobytes() + pixels.name.encode(), digest_size=8)
-        key = f"features-{backbone.weights_hash}-{backbone.image_size}-{seen.hexdigest()}"
-        if key not in self._kept:
-            file = self._folder / f"{key}.npz"
-            if not file.is_file():
-                self._write(file, compute_features(backbone, pixels, self._device))
-            with np.load(file) as stored:
-                self._kept[key] = [stored[name] for name in stored.files]
-        return self._kept[key]
+        def compute(samples: NDArray[np.int64]) -> Tensor:
+            with torch.no_grad():
+                x = self._input(backbone, samples, None)
+                read = network.features(x, range(1, network.num_stages + 1))
+            return torch.cat(read, dim=1)
 
-    def _write(self, file: Path, per_depth: list[NDArray[np.float32]]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}.part.npz")
-        np.savez(part, *per_depth)
-        os.replace(part, file)
+        with self._alone(name):
+            for start in range(0, len(pixels), _BATCH):
+                samples = np.arange(start, min(start + _BATCH, len(pixels)))
+                values = self._get(
+                    name,
+                    pixels,
+                    pixels.rows[samples],
+                    lambda missing, samples=samples: compute(samples[missing]),  # type: ignore[misc]
+                    each_s,
+                    disk_first=True,
+                )
+                found[samples] = values.cpu().numpy()[:, columns]
+        return found
+
+    def held_share(
+        self, backbone: Backbone, depth: int, samples: NDArray[np.int64], view: View | None = None
+    ) -> float:
+        """Share of the activations of these samples that needn't be computed any more."""
+        entry = self._entries.get(self._name(backbone, depth, view))
+        if entry is None or not len(samples):
+            return 0.0
+        return float(entry.held(self._view(backbone.image_size).rows[samples]).mean())
+
+    @property
+    def memory_used_bytes(self) -> int:
+        """What is set aside for activations in this process's memory."""
+        return self._memory.n_bytes
+
+    def _get(
+        self,
+        name: str,
+        pixels: PixelView,
+        rows: NDArray[np.int64],
+        compute: Callable[[NDArray[np.int64]], Tensor],
+        each_s: float,
+        *,
+        memory_only: bool = False,
+        disk_first: bool = False,
+    ) -> Tensor:
+        """Rows of an entry; those that aren't held are computed and kept.
+
+        Args:
+            name: of the entry.
+            pixels: the pictures.
+            rows: ``(k,)`` of the pixel store.
+            compute: values of some of them, by their places in ``rows``.
+            each_s: seconds that computing one takes.
+            memory_only: whether it must not go to disk.
+            disk_first: whether it is small and worth keeping for later fits.
+        """
+        everything = np.arange(len(rows))
+        if name not in self._entries:  # the first values also tell their shape and dtype
+            values = compute(everything)
+            self._entries[name] = entry = self._place(
+                name, pixels.n_rows, values, each_s * len(pixels), memory_only, disk_first
+            )
+            if entry is not None:
+                entry.write(rows, values)
+            self.meter.count(0, len(rows), each_s)
+            return values
+        entry = self._entries[name]
+        if entry is None:
+            self.meter.count(0, len(rows), each_s)
+            return compute(everything)
+        self._memory.touch(name)
+        values, held = entry.read(rows)
+        missing = np.flatnonzero(~held)
+        if len(missing):
+            computed = compute(missing)
+            entry.write(rows[missing], computed)
+            values[torch.from_numpy(missing).to(values.device)] = computed
+        self.meter.count(len(rows) - len(missing), len(missing), each_s)
+        return values
+
+    def _place(
+        self,
+        name: str,
+        n_rows: int,
+        values: Tensor,
+        seconds: float,
+        memory_only: bool,
+        disk_first: bool,
+    ) -> _Entry | None:
+        """A place for an entry: its file if there is one, else memory, else disk, else none."""
+        permuted = _is_channels_last(values)
+        like = values.permute(0, 2, 3, 1) if permuted else values
+        n_bytes = n_rows * like[0].numel() * like.element_size()
+
+        def on_disk() -> _Entry | None:
+            if memory_only or self._quota is None:
+                return None
+            if not self._quota.reserve(name, n_bytes, seconds):
+                return None
+            return _Entry(FileRows(self._quota, name, n_rows, like), permuted)
+
+        def in_memory() -> _Entry | None:
+            siblings = [other for other in self._entries if _family(other) == _family(name)]
+            gone = self._memory.admit(name, n_bytes, seconds, pinned=siblings)
+            if gone is None:
+                return None
+            for other in gone:
+                del self._entries[other]
+            return _Entry(DeviceRows(n_rows, like), permuted)
+
+        is_there = self._quota is not None and self._quota.file(name).is_file()
+        if is_there or disk_first:
+            return on_disk() or in_memory()
+        return in_memory() or on_disk()
+
+    def _compute(
+        self, backbone: Backbone, depth: int, samples: NDArray[np.int64], view: View | None
+    ) -> Tensor:
+        """Activations from the deepest depth below whose activations are held, or from pixels."""
+        speed = self._speeds[backbone.name]
+        network = self._network(backbone)
+        padded = np.resize(samples, max(2, len(samples)))  # one picture alone is rounded otherwise
+        held = self._held_below(backbone, depth, padded, view)
+        if held is None:
+            x = self._input(backbone, padded, view)
+        else:
+            x, network = held
+        with torch.no_grad(), autocast(speed.precision, self._device):
+            return network.activation(x, depth)[: len(samples)]
+
+    def _held_below(
+        self, backbone: Backbone, depth: int, samples: NDArray[np.int64], view: View | None
+    ) -> tuple[Tensor, StagedNetwork] | None:
+        """These samples' activations at the deepest depth below that has all, and what follows."""
+        rows = self._view(backbone.image_size).rows[samples]
+        for lower in range(depth - 1, 0, -1):
+            entry = self._entries.get(self._name(backbone, lower, view))
+            if entry is not None and entry.held(rows).all():
+                upper = self._upper(backbone, lower)
+                values, held = entry.read(rows)
+                if upper is not None and held.all():
+                    return values, upper
+        return None
+
+    def _input(self, backbone: Backbone, samples: NDArray[np.int64], view: View | None) -> Tensor:
+        """Normalised pictures, augmented under a view, in the layout that the network reads."""
+        shown = self.pixels(backbone.image_size, samples)
+        if view is not None:
+            shown = view.apply(shown, self._view(backbone.image_size).rows[samples])
+        layout = self._speeds[backbone.name].memory_format
+        return backbone.normalise(shown).contiguous(memory_format=layout)
+
+    def _network(self, backbone: Backbone) -> StagedNetwork:
+        """The pretrained network, made once."""
+        if backbone.weights_hash not in self._networks:
+            network = backbone.create(1, pretrained=True).requires_grad_(False).to(self._device)
+            layout = self._speeds[backbone.name].memory_format
+            self._networks[backbone.weights_hash] = network.to(memory_format=layout).eval()
+        return self._networks[backbone.weights_hash]
+
+    def _upper(self, backbone: Backbone, depth: int) -> StagedNetwork | None:
+        """The pretrained network above a depth, made once; None if it can't be cut there."""
+        key = (backbone.weights_hash, depth)
+        if key not in self._uppers:
+            upper = cut(self._network(backbone), depth, backbone.image_size)
+            self._uppers[key] = None if upper is None else upper.eval()
+        return self._uppers[key]
+
+    def _widths(self, backbone: Backbone) -> list[int]:
+        """Channels of the pooled activation at each depth."""
+        if backbone.weights_hash not in self._channels:
+            network = self._network(backbone)
+            x = torch.zeros((1, 3, backbone.image_size, backbone.image_size), device=self._device)
+            with torch.no_grad():
+                read = network.features(x, range(1, network.num_stages + 1))
+            self._channels[backbone.weights_hash] = [values.shape[1] for values in read]
+        return self._channels[backbone.weights_hash]
+
+    def _view(self, image_size: int) -> PixelView:
+        if image_size not in self._views:
+            self._views[image_size] = self._pixels(image_size)
+        return self._views[image_size]
+
+    def _name(self, backbone: Backbone, depth: int, view: View | None) -> str:
+        """What tells activations apart; the depth's views are a family (:func:`_family`)."""
+        speed = self._speeds[backbone.name]
+        precision = f"{speed.precision}{'-last' if speed.channels_last else ''}"
+        family = f"stage{depth}-{backbone.weights_hash}-{precision}-{self._device.type}"
+        shown = "plain" if view is None else view.key
+        return f"{family}-{self._view(backbone.image_size).name}+{shown}"
+
+    def _alone(self, name: str) -> AbstractContextManager[object]:
+        """Where processes share the store, only one computes an entry and the others wait."""
+        if self._quota is None or not self._quota.max_bytes or not self._shared:
+            return nullcontext()
+        self._quota.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._quota.folder / f".{name}.lock")
 
 
-@torch.inference_mode()
-def compute_features(
-    backbone: Backbone, pixels: PixelView, device: torch.device
-) -> list[NDArray[np.float32]]:
-    """Pooled activations ``(n_samples, channels)`` at every depth, 1 to ``num_stages``."""
-    network = backbone.create(1, pretrained=True).to(device).eval()
-    depths = range(1, network.num_stages + 1)
-    batches: list[list[NDArray[np.float32]]] = []
-    for start in range(0, len(pixels), _BATCH):
-        samples = np.arange(start, min(start + _BATCH, len(pixels)))
-        x = backbone.normalise(torch.from_numpy(pixels[samples]).to(device))
-        batches.append([f.float().cpu().numpy() for f in network.features(x, depths)])
-    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+@dataclass(frozen=True)
+class _Entry:
+    """Where activations are kept, channels innermost if that is how the network runs."""
+
+    rows: TensorRows
+    permuted: bool
+
+    def held(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return self.rows.held(rows)
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.bool_]]:
+        values, held = self.rows.read(rows)
+        return (values.permute(0, 3, 1, 2) if self.permuted else values), held
+
+    def write(self, rows: NDArray[np.int64], values: Tensor) -> None:
+        self.rows.write(rows, values.permute(0, 2, 3, 1) if self.permuted else values)
+
+
+def _is_channels_last(values: Tensor) -> bool:
+    return values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
+
+
+def _family(name: str) -> str:
+    return name.partition("+")[0]

@@ -87,11 +87,23 @@ def run_trial(
     fit_run: FitRun,
     deadline: Deadline,
     progress: Progress,
+    predicted_s: float = 0.0,
 ) -> TrialRecord:
     """Run one trial and record how it ended.
 
     Out-of-memory, a diverging loss, pruning, the deadline and the user's interrupt are outcomes,
     in the record's ``state``; any other exception surfaces after the record is closed.
+
+    Args:
+        trial: Optuna's.
+        strategy: which one.
+        config: of it.
+        task: what to train on.
+        profile: of the data set.
+        fit_run: the record under which the trial is recorded.
+        deadline: when the trial must end.
+        progress: whoever watches.
+        predicted_s: seconds that it was expected to take, for the record; 0: unknown.
     """
     values: dict[str, Any] = config.model_dump()
     with uninterrupted():
@@ -134,7 +146,7 @@ def run_trial(
             run_id=run.run_id,
         )
         with uninterrupted():
-            run.end(state, _figures(record), error)
+            run.end(state, _figures(record, predicted_s), error)
     value = (
         None
         if result is None
@@ -166,12 +178,18 @@ def tell(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> None:
     )
 
 
-def _figures(record: TrialRecord) -> dict[str, float]:
+def _figures(record: TrialRecord, predicted_s: float) -> dict[str, float]:
     """What the record of a trial shows as its last figures."""
     figures = {"seconds": record.seconds}
+    if predicted_s:
+        figures |= {
+            "predicted_seconds": predicted_s,
+            "seconds_by_predicted": record.seconds / predicted_s,
+        }
     result: TrialResult | None = record.result
     if result is not None:
         figures |= {f"validation_{name}": value for name, value in result.metrics.items()}
+        figures |= result.figures
         figures |= {
             "validation_score": result.score,
             "peak_bytes": float(result.peak_bytes),

@@ -39,6 +39,7 @@ class TrialStore:
             "curve": [[p.progress, p.seconds, p.score] for p in record.curve],
             "error": record.error,
             "run_id": record.run_id,
+            "cost_s": record.cost_s,
             "result": None,
         }
         result = record.result
@@ -50,6 +51,7 @@ class TrialStore:
                 "seconds": result.seconds,
                 "peak_bytes": result.peak_bytes,
                 "n_trainable": result.n_trainable,
+                "figures": dict(result.figures),
             }
             part = self.folder / f"{stem}.part.npz"
             np.savez(part, samples=result.samples, probabilities=result.probabilities)
@@ -110,6 +112,7 @@ def _read(file: Path) -> TrialRecord:
         curve=tuple(CurvePoint(*point) for point in values["curve"]),
         error=values["error"],
         run_id=values["run_id"],
+        cost_s=values["cost_s"],
     )
     if values["result"] is None:
         return record

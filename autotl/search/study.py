@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.rules import STARTING_POINTS, triggered
 from autotl.progress import Progress
 from autotl.runtime import NEVER, Deadline
-from autotl.search.budget import SearchBudget
+from autotl.search.budget import SearchBudget, correction
 from autotl.search.interrupts import uninterrupted
 from autotl.search.objective import run_trial, tell
 from autotl.search.pruner import StrategyPruner
@@ -169,14 +169,18 @@ def _run_trials(
                 strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
                 config = strategy.suggest(trial, profile)
                 cost_s = strategy.cost(config, task)
-                deadline = budget.deadline_for(cost_s, records) if usable else NEVER
-                if deadline.left_s() < cost_s:
+                predicted_s = cost_s * correction(records, strategy.name)
+                deadline = budget.deadline_for(predicted_s, records) if usable else NEVER
+                if deadline.left_s() < predicted_s:
                     trial.set_user_attr("state", _NEVER_BEGUN)
                     study.tell(trial, state=TrialState.FAIL)
                     n_unaffordable += 1
                     continue
             n_unaffordable = 0
-            record = run_trial(trial, strategy, config, task, profile, fit_run, deadline, progress)
+            record = run_trial(
+                trial, strategy, config, task, profile, fit_run, deadline, progress, predicted_s
+            )
+            record = replace(record, cost_s=cost_s)
         except BaseException:
             with uninterrupted():
                 study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)

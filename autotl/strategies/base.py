@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from autotl.backbones.speed import Speed
 from autotl.backbones.zoo import Backbone
 from autotl.data.splits import Fold
 from autotl.metrics import Metric, all_metrics
-from autotl.reuse.activations import FeatureStore
+from autotl.reuse.activations import ActivationStore, Meter
 from autotl.reuse.pixels import PixelView
 from autotl.runtime import NEVER, Deadline, peak_memory_bytes
 from autotl.strategies.fitted import FittedModel
@@ -117,7 +117,7 @@ class Task:
         metric: what to maximise (its ``score``).
         backbones: by name.
         pixels: pictures of the development samples at a size in pixels.
-        features: pooled activations of frozen backbones for the development samples.
+        store: activations of frozen backbones for the development samples.
         speeds: what a picture costs, per backbone.
         device: where to train.
         seed: of everything random in a trial.
@@ -129,7 +129,7 @@ class Task:
     metric: Metric
     backbones: Mapping[str, Backbone]
     pixels: Callable[[int], PixelView]
-    features: FeatureStore
+    store: ActivationStore
     speeds: Mapping[str, Speed]
     device: torch.device
     seed: int = 0
@@ -168,6 +168,8 @@ class TrialResult:
         seconds: of training and validation.
         peak_bytes: the most memory held.
         n_trainable: trained parameters.
+        figures: of the work, by name: ``images_per_s`` trained, and of the store ``store_reads``,
+            ``store_misses`` and ``saved_seconds``.
         model: of the first fold; None once it is not kept any more.
     """
 
@@ -178,6 +180,7 @@ class TrialResult:
     seconds: float
     peak_bytes: int
     n_trainable: int
+    figures: Mapping[str, float] = field(default_factory=dict)
     model: FittedModel | None = None
 
     def correct(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -200,6 +203,7 @@ class TrialRecord:
         result: None unless complete.
         error: what went wrong, if something did.
         run_id: of its record in the tracking store, empty without one.
+        cost_s: what the strategy's cost model predicted for it; 0: not asked.
     """
 
     number: int
@@ -211,6 +215,7 @@ class TrialRecord:
     result: TrialResult | None = None
     error: str | None = None
     run_id: str = ""
+    cost_s: float = 0.0
 
 
 class Strategy(Protocol):
@@ -254,7 +259,7 @@ class Strategy(Protocol):
         ...
 
     def cost(self, config: Any, task: Task) -> float:
-        """Predicted seconds of :meth:`run`; a rough figure, made without training."""
+        """Predicted seconds of :meth:`run`, from measured speeds and what the store holds."""
         ...
 
 
@@ -288,6 +293,7 @@ def cross_validate(
     A trial that is pruned or out of time ends by :class:`TrialStopped` from the reporter.
     """
     started = time.perf_counter()
+    before = replace(task.store.meter)
     done: list[float] = []
     predictions: list[NDArray[np.float32]] = []
     first: FittedModel | None = None
@@ -304,13 +310,25 @@ def cross_validate(
     assert first is not None  # a split has at least one fold
     samples = np.concatenate([fold.validation for fold in task.folds])
     probabilities = np.concatenate(predictions)
+    seconds = time.perf_counter() - started
     return TrialResult(
         score=task.metric.score(task.labels[samples], probabilities),
         metrics=all_metrics(task.labels[samples], probabilities),
         samples=samples,
         probabilities=probabilities,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         peak_bytes=peak_memory_bytes(task.device),
         n_trainable=first.n_trainable,
+        figures=_figures(before, task.store.meter, seconds),
         model=first,
     )
+
+
+def _figures(before: Meter, after: Meter, seconds: float) -> dict[str, float]:
+    """What the store and the training loop did in between."""
+    return {
+        "images_per_s": (after.n_trained - before.n_trained) / seconds,
+        "store_reads": float(after.n_read - before.n_read),
+        "store_misses": float(after.n_computed - before.n_computed),
+        "saved_seconds": after.saved_s - before.saved_s,
+    }

@@ -93,7 +93,7 @@ class Bottleneck:
         reporter.check()
         backbone = task.backbones[config.backbone]
         depths = depths_of(config.layers, backbone.num_stages)
-        features = task.features.features(backbone, depths)
+        features = task.store.features(backbone, depths)
         solved = solve_linear(
             features[train],
             task.labels[train],

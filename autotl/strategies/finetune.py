@@ -11,6 +11,7 @@ from torch import nn
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.backbones.stages import StagedNetwork
+from autotl.strategies.augment import ON_MAPS, POLICIES
 from autotl.strategies.base import (
     Reporter,
     Task,
@@ -28,6 +29,7 @@ from autotl.strategies.training import (
 )
 
 _PROBE_C = 0.01
+_N_VIEWS = 4
 
 
 class FinetuneConfig(TrainingConfig):
@@ -58,12 +60,19 @@ class Finetune:
         ``finetune.freeze_depth`` counts the stages of the deepest candidate; for a backbone with
         fewer stages it means the same share of them.
         """
-        training = suggest_training(trial, self.name, profile, lr=(1e-4, 1e-2))
+        training = suggest_training(
+            trial, self.name, profile, lr=(1e-4, 1e-2), augmentations=(*POLICIES, ON_MAPS)
+        )
         deepest = max(candidate.num_stages for candidate in profile.backbones.values())
         freeze = trial.suggest_int("finetune.freeze_depth", 0, deepest)
         own_stages = profile.backbones[training["backbone"]].num_stages
+        depth = round(freeze * own_stages / deepest)
+        n_views = trial.suggest_categorical("finetune.n_views", (0, _N_VIEWS))
+        if not depth or training["augmentation"] in ("none", ON_MAPS):
+            n_views = 0  # it would change nothing
         return FinetuneConfig(
-            freeze_depth=round(freeze * own_stages / deepest),
+            freeze_depth=depth,
+            n_views=n_views,
             lr_ratio=trial.suggest_float("finetune.lr_ratio", 0.01, 1.0, log=True),
             head=trial.suggest_categorical("finetune.head", ("random", "probe")),
             **training,
@@ -96,8 +105,8 @@ class Finetune:
         )
 
     def cost(self, config: FinetuneConfig, task: Task) -> float:
-        """Seconds of all epochs on all folds; frozen stages cost no backward pass."""
-        return training_cost(config.backbone, config.epochs, config.freeze_depth, task)
+        """Seconds of all epochs on all folds; frozen stages cost what the store hasn't yet."""
+        return training_cost(config, task, config.freeze_depth)
 
 
 def _solve_head(
@@ -105,7 +114,7 @@ def _solve_head(
 ) -> None:
     """Set the classifier to the probe solved on the frozen network's last features."""
     backbone = task.backbones[config.backbone]
-    features = task.features.features(backbone, (backbone.num_stages,))
+    features = task.store.features(backbone, (backbone.num_stages,))
     solved = solve_linear(
         features[train],
         task.labels[train],

@@ -72,5 +72,6 @@ class Scratch:
         )
 
     def cost(self, config: ScratchConfig, task: Task) -> float:
-        """Seconds of all epochs on all folds."""
-        return training_cost(config.backbone, config.epochs, 0, task)
+        """Seconds of all epochs on all folds; stages left out cost nothing."""
+        depth = max(1, task.backbones[config.backbone].num_stages - config.n_removed)
+        return training_cost(config, task, end_depth=depth)

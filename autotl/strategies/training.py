@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from autotl.analysis.profile import DatasetProfile
-from autotl.backbones.speed import autocast
+from autotl.backbones.speed import Speed, new_optimizer
 from autotl.backbones.zoo import Backbone
 from autotl.metrics import accuracy, log_loss
-from autotl.strategies.augment import POLICIES, augment
+from autotl.runtime import free_memory_bytes
+from autotl.strategies.augment import POLICIES
 from autotl.strategies.base import (
     DivergedError,
     Reporter,
@@ -27,6 +29,7 @@ from autotl.strategies.base import (
     suggest_backbone,
 )
 from autotl.strategies.fitted import FittedModel
+from autotl.strategies.passes import Passes, stored_views
 
 _WARMUP_SHARE = 0.1
 
@@ -40,9 +43,11 @@ class TrainingConfig(StrategyConfig):
         epochs: passes over the training samples, at least 1.
         weight_decay: of AdamW (Loshchilov and Hutter 2019), not applied to vectors.
         label_smoothing: in [0, 1).
-        augmentation: one of :data:`autotl.strategies.augment.POLICIES`.
+        augmentation: one of :data:`autotl.strategies.augment.POLICIES`, or ``maps``.
         mirror: whether augmentation includes mirroring left to right.
         balanced: whether a class weighs the same in the loss however rare it is.
+        n_views: so many fixed augmented versions of each picture are shown, epoch by epoch in
+            turn; 0: every epoch has its own.
     """
 
     lr: float
@@ -52,10 +57,15 @@ class TrainingConfig(StrategyConfig):
     augmentation: str
     mirror: bool
     balanced: bool
+    n_views: int = Field(default=0, ge=0)
 
 
 def suggest_training(
-    trial: Trial, strategy: str, profile: DatasetProfile, lr: tuple[float, float]
+    trial: Trial,
+    strategy: str,
+    profile: DatasetProfile,
+    lr: tuple[float, float],
+    augmentations: Sequence[str] = POLICIES,
 ) -> dict[str, Any]:
     """Choose the values of a :class:`TrainingConfig`; ``lr`` is the range of the peak rate."""
     backbone = suggest_backbone(trial, strategy, profile)
@@ -63,7 +73,7 @@ def suggest_training(
         "backbone": backbone,
         "lr": trial.suggest_float(f"{strategy}.lr", *lr, log=True),
         "epochs": suggest_epochs(trial, strategy, backbone, profile),
-        "augmentation": trial.suggest_categorical(f"{strategy}.augmentation", POLICIES),
+        "augmentation": trial.suggest_categorical(f"{strategy}.augmentation", tuple(augmentations)),
         "mirror": trial.suggest_categorical(f"{strategy}.mirror", (False, True)),
         "weight_decay": trial.suggest_float(f"{strategy}.weight_decay", 1e-3, 0.3, log=True),
         "label_smoothing": trial.suggest_categorical(f"{strategy}.label_smoothing", (0.0, 0.1)),
@@ -81,20 +91,52 @@ def suggest_epochs(trial: Trial, strategy: str, backbone: str, profile: DatasetP
     return max(1, round(chosen * profile.backbones[backbone].max_epochs / most))
 
 
-def training_cost(backbone: str, epochs: int, freeze_depth: int, task: Task) -> float:
-    """Seconds of training and validation on all folds, the backward pass shared by stages."""
-    speed = task.speeds[backbone]
-    backward_s = max(0.0, speed.train_s - speed.forward_s)
-    trained_share = 1.0 - freeze_depth / task.backbones[backbone].num_stages
-    train_s = speed.forward_s + backward_s * trained_share
-    n_train = sum(len(fold.train) for fold in task.folds)
-    n_validated = sum(len(fold.validation) for fold in task.folds)
-    return epochs * (n_train * train_s + n_validated * speed.forward_s)
+def training_cost(
+    config: TrainingConfig, task: Task, freeze_depth: int = 0, end_depth: int | None = None
+) -> float:
+    """Seconds of training and validation on all folds, less what the store holds already.
+
+    Args:
+        config: of the training.
+        task: the task.
+        freeze_depth: stages below it are frozen.
+        end_depth: stages from it on are left out; None: none.
+    """
+    backbone, speed = task.backbones[config.backbone], task.speeds[config.backbone]
+    below_s, above_s = speed.forward_to[freeze_depth], speed.train_from[freeze_depth]
+    forward_s = speed.forward_to[-1 if end_depth is None else end_depth]
+    if end_depth is not None:
+        above_s -= speed.train_from[end_depth] - speed.train_from[-1]
+    views = stored_views(config, freeze_depth, task)
+    seconds = 0.0
+    for fold in task.folds:
+        seconds += config.epochs * len(fold.train) * above_s
+        seconds += config.epochs * len(fold.validation) * (forward_s - below_s)
+        if not freeze_depth:
+            continue
+        missing = len(fold.validation) * (
+            1.0 - task.store.held_share(backbone, freeze_depth, fold.validation)
+        )
+        if views is None:
+            missing += config.epochs * len(fold.train)
+        else:
+            missing += len(fold.train) * sum(
+                1.0 - task.store.held_share(backbone, freeze_depth, fold.train, view)
+                for view in views
+            )
+        seconds += missing * below_s
+    return seconds
 
 
-def batch_size_for(n_samples: int) -> int:
-    """Some twenty steps in an epoch, and a batch of 16 to 64."""
-    return int(min(64, max(16, 2 ** round(math.log2(max(n_samples, 1) / 20.0)))))
+def batch_size_for(n_samples: int, most: int = 64) -> int:
+    """Some twenty steps in an epoch, and a batch of 16 to 64, or what memory allows.
+
+    Args:
+        n_samples: training samples.
+        most: that fit into memory, at least 2.
+    """
+    wanted = min(64, max(16, 2 ** round(math.log2(max(n_samples, 1) / 20.0))))
+    return int(max(2, min(wanted, most, n_samples)))
 
 
 def train_network(
@@ -123,55 +165,44 @@ def train_network(
         DivergedError: if the loss or the predictions become infinite or NaN.
         TrialStopped: from the reporter.
     """
-    device = task.device
-    speed = task.speeds[backbone.name]
+    device, speed = task.device, task.speeds[backbone.name]
     network = network.to(device).to(memory_format=speed.memory_format)
-    optimizer = torch.optim.AdamW(_groups(parameters, config.weight_decay), betas=(0.9, 0.99))
-    batch_size = min(batch_size_for(len(train)), len(train))
+    optimizer = new_optimizer(_groups(parameters, config.weight_decay))
+    batch_size = batch_size_for(len(train), _most_in_memory(speed, device))
     n_batches = max(1, len(train) // batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, one_cycle(config.epochs * n_batches, _WARMUP_SHARE)
     )
     weights = _class_weights(task, train) if config.balanced else None
-    pixels = task.pixels(backbone.image_size)
+    passes = Passes(network, backbone, config, task)
+    labels = torch.from_numpy(task.labels).to(device)
     shuffle = np.random.default_rng(task.seed)
-    generator = torch.Generator(device=device).manual_seed(task.seed)
     probabilities: NDArray[np.float32] | None = None
-    n_trainable = sum(p.numel() for group, _ in parameters for p in group)
-    model = FittedModel(backbone, network, task.n_classes, n_trainable)
 
     with _own_randomness(device, task.seed):
         for epoch in range(config.epochs):
-            network.train()
-            order = shuffle.permutation(train)
+            passes.begin(epoch)
+            order = shuffle.permutation(train)[: n_batches * batch_size]
             total = torch.zeros((), device=device)
-            for batch in np.split(order[: n_batches * batch_size], n_batches):
+            targets = labels[torch.from_numpy(order).to(device)].split(batch_size)
+            for batch, target in zip(np.split(order, n_batches), targets, strict=True):
                 reporter.check()
-                shown = torch.from_numpy(pixels[batch]).to(device)
-                shown = augment(
-                    shown, config.augmentation, mirror=config.mirror, generator=generator
-                )
-                x = backbone.normalise(shown).contiguous(memory_format=speed.memory_format)
-                target = torch.from_numpy(task.labels[batch]).to(device)
-                with autocast(speed.precision, device):
-                    logits = network(x)
                 loss = functional.cross_entropy(
-                    logits.float(), target, weights, label_smoothing=config.label_smoothing
+                    passes.training(batch), target, weights, label_smoothing=config.label_smoothing
                 )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 schedule.step()
                 total += loss.detach()
+            task.store.meter.n_trained += len(order)
             train_loss = float(total) / n_batches
             if not math.isfinite(train_loss):
                 raise DivergedError(
                     f"the loss became {train_loss} in epoch {epoch + 1} of {config.epochs}"
                 )
             if validation is not None:
-                probabilities = model.predict_proba(
-                    pixels, validation, device=device, precision=speed.precision
-                )
+                probabilities = passes.predict_proba(validation)
                 if not np.isfinite(probabilities).all():
                     raise DivergedError(
                         f"the predictions became NaN in epoch {epoch + 1} of {config.epochs}"
@@ -184,8 +215,16 @@ def train_network(
                     (epoch + 1) / config.epochs,
                     {"train_loss": train_loss},
                 )
+    n_trainable = sum(p.numel() for group, _ in parameters for p in group)
     network.eval()
     return FittedModel(backbone, network, task.n_classes, n_trainable, probabilities)
+
+
+def _most_in_memory(speed: Speed, device: torch.device) -> int:
+    """Pictures in a batch that fit into half of a GPU's free memory."""
+    if device.type != "cuda" or not speed.peak_bytes:
+        return 64
+    return max(2, free_memory_bytes(device) // 2 // speed.peak_bytes)
 
 
 def _report_epoch(
