@@ -14,7 +14,7 @@ import autotl.preparation as preparation
 from autotl.backbones.speed import Speed
 from autotl.config import make_config
 from autotl.errors import BackboneUnavailableError, InputError
-from autotl.preparation import Prepared, name_of, prepare
+from autotl.preparation import Prepared, disk_quota, memory_cache_bytes, name_of, prepare
 from autotl.progress import Progress
 from autotl.runtime import Deadline
 
@@ -59,10 +59,10 @@ def make(
 
     def run(dataset: Any, *, test: Any = None, group: Any = None, **settings: Any) -> Prepared:
         limit = settings.pop("time_budget_s", None)
+        folder = settings.pop("folder", tmp_path / "cache")
         config = make_config(
             {"backbones": [f"resnet10t@{weights_file}"], "device": "cpu", **settings}
         )
-        folder = tmp_path / "cache"
         return prepare(dataset, test, group, config, folder, Deadline.after(limit), notes)
 
     return run
@@ -271,3 +271,61 @@ def test_auto_goes_on_without_what_the_hub_does_not_give(
 )
 def test_the_name_of_a_data_set(dataset: Any, name: str) -> None:
     assert name_of(dataset) == name
+
+
+def test_the_default_cache_is_a_tenth_of_the_free_disk_and_at_most_20_gb(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    free = [50_000_000_000]
+    monkeypatch.setattr(preparation, "free_disk_bytes", lambda folder: free[0])
+    assert disk_quota(make_config({}), tmp_path).max_bytes == 5_000_000_000
+    (tmp_path / "x.rows").write_bytes(b"x" * 2**20)
+    free[0] -= 2**20  # what the cache holds itself doesn't lower its limit
+    assert disk_quota(make_config({}), tmp_path).max_bytes == 5_000_000_000
+    free[0] = 10**12
+    assert disk_quota(make_config({}), tmp_path).max_bytes == 20_000_000_000
+    for given in (0, 0.25, 30):
+        quota = disk_quota(make_config({"disk_cache_gb": given}), tmp_path)
+        assert quota.max_bytes == given * 10**9
+        assert quota.folder == tmp_path
+
+
+def test_the_default_memory_is_a_quarter_of_what_is_available(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preparation, "available_memory_bytes", lambda: 4_000_000)
+    assert memory_cache_bytes(make_config({})) == 1_000_000
+    assert memory_cache_bytes(make_config({"memory_cache_gb": 0})) == 0
+    assert memory_cache_bytes(make_config({"memory_cache_gb": 2.5})) == 2_500_000_000
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path, pictures: NDArray[np.uint8]) -> Path:
+    for i in range(40):
+        folder = tmp_path / "data" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).resize((40, 50)).save(folder / f"{i}.png")
+    return tmp_path / "data"
+
+
+def test_a_second_time_nothing_is_decoded(
+    make: Prepare, picture_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = digests(make(picture_folder))
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr("autotl.data.pictures.decode", refuse)
+    assert digests(make(picture_folder)) == first
+
+
+def test_without_a_cache_all_goes_on(make: Prepare, picture_folder: Path, tmp_path: Path) -> None:
+    expected = digests(make(picture_folder))
+    (tmp_path / "file").write_text("")
+    none = tmp_path / "none"
+    assert digests(make(picture_folder, folder=none, disk_cache_gb=0)) == expected
+    assert not none.exists()
+    with pytest.warns(UserWarning, match="can't be written"):
+        prepared = make(picture_folder, folder=tmp_path / "file" / "cache")
+    assert digests(prepared) == expected

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from autotl import runtime
 from autotl.errors import InputError
-from autotl.runtime import Deadline, environment, n_cpus, peak_memory_bytes, resolve_device
+from autotl.runtime import (
+    Deadline,
+    available_memory_bytes,
+    environment,
+    free_disk_bytes,
+    n_cpus,
+    peak_memory_bytes,
+    resolve_device,
+)
 
 
 @pytest.fixture
@@ -76,3 +86,66 @@ def test_absent_package_is_said_to_be_absent(monkeypatch: pytest.MonkeyPatch) ->
 def test_peak_memory_is_in_bytes() -> None:
     held = peak_memory_bytes(torch.device("cpu"))
     assert 50e6 < held < 1e12  # a process that has loaded torch holds megabytes
+
+
+def machine(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    return root
+
+
+MEMINFO = {"proc/meminfo": "MemTotal:  900 kB\nMemFree: 1 kB\nMemAvailable:     500 kB\nx: 1\n"}
+TOP = "sys/fs/cgroup"
+
+
+def test_available_memory_is_the_machines(tmp_path: Path) -> None:
+    assert available_memory_bytes(machine(tmp_path, MEMINFO)) == 500 * 1024
+    assert 0 < available_memory_bytes() < 1e14
+
+
+def test_available_memory_without_a_word_of_it(tmp_path: Path) -> None:
+    assert available_memory_bytes(tmp_path) > 1e8
+    assert available_memory_bytes(machine(tmp_path, {"proc/meminfo": "MemTotal: 1 kB"})) > 1e8
+
+
+@pytest.mark.parametrize(
+    ("groups", "left"),
+    [
+        ({"memory.max": "1000", "memory.current": "400"}, 600),
+        ({"a/memory.max": "1000", "a/memory.current": "400"}, 600),
+        ({"a/b/memory.max": "1000", "a/b/memory.current": "400"}, 600),
+        (
+            {
+                **{"a/memory.max": "1000", "a/memory.current": "900"},
+                **{"a/b/memory.max": "500", "a/b/memory.current": "300"},
+            },
+            100,
+        ),
+        (
+            {
+                **{"a/b/memory.max": "1000", "a/b/memory.current": "900"},
+                "a/b/memory.stat": "anon 5\ninactive_file 300\nactive_file 7\n",
+            },
+            400,
+        ),
+        ({"a/b/memory.max": "1000", "a/b/memory.current": "1200"}, 0),
+        ({"a/b/memory.max": "max", "a/b/memory.current": "1200"}, 500 * 1024),
+        ({"a/other/memory.max": "1", "a/other/memory.current": "1"}, 500 * 1024),
+        ({"a/b/memory.max": "10"}, 500 * 1024),
+    ],
+)
+def test_available_memory_in_control_groups(
+    groups: dict[str, str], left: int, tmp_path: Path
+) -> None:
+    limits = {f"{TOP}/{name}": f"{content}\n" for name, content in groups.items()}
+    own = {"proc/self/cgroup": "12:memory:/x\n0::/a/b\n"}
+    assert available_memory_bytes(machine(tmp_path, MEMINFO | own | limits)) == left
+
+
+def test_free_disk_of_a_folder_to_be(tmp_path: Path) -> None:
+    free = free_disk_bytes(tmp_path / "not" / "yet")
+    assert abs(free - shutil.disk_usage(tmp_path).free) < 1e9
+    (tmp_path / "file").write_text("")
+    assert free_disk_bytes(tmp_path / "file" / "x") > 0

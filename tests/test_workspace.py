@@ -23,8 +23,9 @@ def _no_tracking_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_everything_lies_below_the_output_folder(tmp_path: Path) -> None:
     with Workspace.open(config(tmp_path / "out", study_name="one")) as place:
-        places = [place.cache, place.trials, place.model, place.report, place.decision]
+        places = [place.trials, place.model, place.report, place.decision]
         assert all(path.is_relative_to(tmp_path / "out" / "one") for path in places)
+        assert place.cache == tmp_path / "out" / "cache"
         assert place.storage == f"sqlite:///{tmp_path / 'out' / 'optuna.db'}"
         assert place.tracking_uri == f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}"
         assert place.artifact_root == tmp_path / "out" / "mlartifacts"
@@ -44,9 +45,7 @@ def test_a_store_elsewhere_is_respected(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_fit_that_finds_nothing_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
-        with Workspace.open(config(tmp_path / "a" / "b" / "out")) as place:
-            place.cache.mkdir()
-            (place.cache / "pixels.npy").write_bytes(b"x")
+        with Workspace.open(config(tmp_path / "a" / "b" / "out")):
             raise InputError("no such data")
 
     with pytest.raises(InputError, match="no such data"):
@@ -65,12 +64,13 @@ def test_but_not_what_was_there_before(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "a" / "out").iterdir()] == ["mine.txt"]
 
 
-def test_the_cache_goes_and_the_rest_stays(tmp_path: Path) -> None:
-    with Workspace.open(config(tmp_path, study_name="one")) as place:
-        place.cache.mkdir()
-        (place.cache / "pixels.npy").write_bytes(b"x")
-        place.report.write_text("found")
-    assert [p.name for p in (tmp_path / "one").iterdir()] == ["report.html"]
+def test_the_cache_is_shared_and_stays(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with Workspace.open(config(tmp_path / "out", study_name=name)) as place:
+            place.cache.mkdir(exist_ok=True)
+            (place.cache / f"{name}.rows").write_bytes(b"x")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["cache"]
+    assert sorted(p.name for p in place.cache.iterdir()) == ["one.rows", "two.rows"]
 
 
 def test_two_fits_at_the_same_time_get_different_names(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_names_that_are_no_folder_names_are_refused(name: str, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db", "mlartifacts"])
+@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db", "mlartifacts", "cache"])
 def test_names_of_autotl_s_own_files_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must not be"):
         Workspace.open(config(tmp_path, study_name=name)).__enter__()

@@ -42,7 +42,8 @@ class Seen:
     def load(cls, file: Path, n: int) -> Seen:
         """What was saved; nothing where that is absent, damaged or of another number."""
         empty = cls.nothing(n)
-        with suppress(Exception), np.load(file) as stored:  # a damaged zip file raises any kind
+        with suppress(Exception), file.open("rb") as opened:  # a damaged file raises any kind
+            stored = np.load(opened)
             found = {name: stored[name] for name in _ARRAYS}
             if all(
                 (array.shape, array.dtype)

@@ -13,6 +13,7 @@ from autotl.cli import options
 from autotl.config import DEFAULT_BUDGET_S, DEFAULT_OUTPUT, FitConfig
 from autotl.datasets import wallpaper_groups
 from autotl.errors import InputError
+from autotl.preparation import DISK_SHARE, MAX_DISK_BYTES, MEMORY_SHARE
 
 
 def test_options_reach_the_api(api, run, data, tmp_path):
@@ -21,7 +22,8 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "--budget", "60", "--trials", "5", "--strategies", "bottleneck,scratch",
         "--backbones", "embedded,resnet18@w.safetensors", "--metric", "macro_f1",
         "--prefer", "cheap", "--seed", "7", "--device", "cpu", "--workers", "2",
-        "--output", tmp_path, "--tracking-uri", "http://localhost:1", "--study-name", "one",
+        "--output", tmp_path, "--disk-cache", "1.5", "--memory-cache", "0",
+        "--tracking-uri", "http://localhost:1", "--study-name", "one",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     dataset, settings = api.calls[0]
@@ -41,6 +43,8 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "device": "cpu",
         "workers": 2,
         "output_dir": tmp_path,
+        "disk_cache_gb": 1.5,
+        "memory_cache_gb": 0.0,
         "tracking_uri": "http://localhost:1",
         "study_name": "one",
     }
@@ -55,6 +59,10 @@ def test_without_options_the_defaults_are_the_configs(api, run, data):
 
 def test_defaults_in_the_help_are_the_configs():
     assert f"{DEFAULT_BUDGET_S:g} s." in options.Budget.__metadata__[0].help
+    share = {0.1: "A tenth of the free disk, at most 20."}[DISK_SHARE]
+    assert options.DiskCache.__metadata__[0].help.endswith(share)
+    assert MAX_DISK_BYTES == 20e9
+    assert MEMORY_SHARE == 0.25
     assert str(DEFAULT_OUTPUT) in options.Output.__metadata__[0].help
     assert options.DEFAULT_OUTPUT == DEFAULT_OUTPUT
     assert options.Prefer.__metadata__[0].help.endswith(f"{FitConfig().prefer}.")
@@ -92,8 +100,10 @@ def test_json_is_the_only_line_on_stdout(api, run, data):
 
 
 def test_several_wrong_options_are_named_at_once_by_the_options_names(api, run, data):
-    result = run("fit", data, "--budget", "0", "--strategies", "botleneck", "--metric", "acuracy")
+    wrong = ("--strategies", "botleneck", "--metric", "acuracy", "--disk-cache", "-1")
+    result = run("fit", data, "--budget", "0", *wrong)
     assert result.exit_code == 2
+    assert "--disk-cache: Input should be greater than or equal to 0" in result.stderr
     assert result.stdout == ""
     assert "--budget: Input should be greater than 0, but got 0.0" in result.stderr
     assert "did you mean 'bottleneck'?" in result.stderr

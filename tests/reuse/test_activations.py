@@ -16,6 +16,7 @@ from autotl.data import read_dataset
 from autotl.reuse import activations
 from autotl.reuse.activations import FeatureStore, compute_features
 from autotl.reuse.pixels import PixelView, PixelViews, decode_table
+from autotl.reuse.quota import DiskQuota
 
 CPU = torch.device("cpu")
 
@@ -25,7 +26,9 @@ def views(
     pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64], tmp_path: Path
 ) -> PixelViews:
     """Forty of the pictures, in a store."""
-    _, store = decode_table(read_dataset((pictures, picture_labels)), 32, tmp_path / "pixels")
+    _, store = decode_table(
+        read_dataset((pictures, picture_labels)), 32, DiskQuota(tmp_path / "pixels", 10**9)
+    )
     return PixelViews({32: store}, np.arange(10, 50))
 
 
@@ -119,7 +122,9 @@ def test_features_of_other_weights_samples_and_pictures_differ(
     FeatureStore(folder, views, CPU).features(backbone, (5,))
     fewer = replace(views, samples=np.arange(5))
     assert len(FeatureStore(folder, fewer, CPU).features(backbone, (5,))) == 5
-    _, store = decode_table(read_dataset((pictures[::-1], picture_labels)), 32, tmp_path / "pixels")
+    _, store = decode_table(
+        read_dataset((pictures[::-1], picture_labels)), 32, DiskQuota(tmp_path / "pixels", 10**9)
+    )
     others = PixelViews({32: store}, views.samples)
     np.testing.assert_allclose(
         FeatureStore(folder, others, CPU).features(backbone, (5,)),
