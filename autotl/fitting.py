@@ -21,6 +21,7 @@ from autotl.recommend.decision import Decision, TestScore
 from autotl.recommend.explain import explain, leaderboard
 from autotl.recommend.model import Recommendation
 from autotl.recommend.report import ReportContents, SamplePicture, write_report
+from autotl.recommend.work import Work
 from autotl.runtime import NEVER, Deadline, environment
 from autotl.search.budget import CLOSING_S
 from autotl.search.executors.local import run_search
@@ -163,6 +164,7 @@ def hand_over(
     text = explain(decision, prepared.profile, test, seconds=seconds)
     table = leaderboard(records, decision)
     figures = _summary(decision, test, place, seconds)
+    work = Work.of(records, prepared.task.store.disk_used_bytes)
     contents = ReportContents(
         title=f"{prepared.name}: {place.study_name}",
         explanation=text,
@@ -175,6 +177,7 @@ def hand_over(
         environment=environment(),
         seconds=seconds,
         tracking_hint=f"autotl ui --output {config.output_dir}",
+        work=work,
     )
     report = write_report(place.report, contents)
     recommendation = Recommendation(
@@ -195,6 +198,7 @@ def hand_over(
         test=test,
     )
     recommendation.save(place.model)
+    run.log_metrics(work.metrics())
     _close(run, recommendation, records, place, "interrupted" if interrupted else "complete")
     return recommendation
 

@@ -39,6 +39,8 @@ _BASE_COLUMNS = (
     "balanced_accuracy",
     "seconds",
     "n_trainable",
+    "images_per_s",
+    "saved_seconds",
 )
 _VERDICTS = (
     ("held", "Rules of thumb that held"),
@@ -208,7 +210,8 @@ def leaderboard(records: Sequence[TrialRecord], decision: Decision | None) -> pd
         A row per trial: ``rank`` (missing unless complete), ``trial``, ``strategy``,
         ``backbone``, ``state``, ``value`` (of the deciding metric, whose name is in
         ``attrs["metric"]``), ``accuracy``, ``balanced_accuracy``, ``seconds``, ``n_trainable``,
-        and the config as ``config.*``.
+        ``images_per_s`` (trained pictures by the trial's seconds), ``saved_seconds`` (about what
+        reading activations instead of computing them saved), and the config as ``config.*``.
     """
     metric = None if decision is None else decision.metric
     keys = sorted({key for record in records for key in record.config} - {"backbone"})
@@ -234,12 +237,15 @@ def leaderboard(records: Sequence[TrialRecord], decision: Decision | None) -> pd
                 "balanced_accuracy": metrics.get("balanced_accuracy", np.nan),
                 "seconds": record.seconds,
                 "n_trainable": None if result is None else result.n_trainable,
+                "images_per_s": record.figures.get("images_per_s", np.nan),
+                "saved_seconds": record.figures.get("saved_seconds", np.nan),
             }
             | {f"config.{key}": record.config.get(key) for key in keys}
         )
     frame = pd.DataFrame(rows, columns=columns, dtype=object)
     types = {"rank": "Int64", "trial": "int64", "n_trainable": "Int64", "value": "float64"}
     types |= dict.fromkeys(("accuracy", "balanced_accuracy", "seconds"), "float64")
+    types |= dict.fromkeys(("images_per_s", "saved_seconds"), "float64")
     for key in keys:  # numbers as numbers: a missing value would make 20 epochs an object
         kinds = {type(value) for value in frame[f"config.{key}"].dropna()}
         if kinds and kinds <= {int, float}:

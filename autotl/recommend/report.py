@@ -35,6 +35,7 @@ from autotl.recommend.words import (
     one_line,
     sentence,
 )
+from autotl.recommend.work import Work
 from autotl.strategies.base import TrialRecord
 
 MAX_SAMPLES = 60
@@ -82,6 +83,7 @@ class ReportContents:
         environment: versions, device, seed and the like, by name.
         seconds: that everything took.
         tracking_hint: how to open the tracked trials, e.g. a command; may be empty.
+        work: what the trials' work came to; None: not shown.
     """
 
     title: str
@@ -95,6 +97,7 @@ class ReportContents:
     environment: Mapping[str, str]
     seconds: float
     tracking_hint: str
+    work: Work | None = None
 
 
 def write_report(file: Path, contents: ReportContents) -> Path:
@@ -174,6 +177,7 @@ def _view(contents: ReportContents) -> dict[str, Any]:
         ),
         "environment": dict(contents.environment),
         "tracking_hint": contents.tracking_hint,
+        "work": [] if contents.work is None else contents.work.facts(),
         "colours": {
             name: charts.colour_of(name)
             for name in (

@@ -103,12 +103,20 @@ def trials(
                 "value_key": f"{value:.6g}",
                 "seconds": format_seconds(record.seconds),
                 "seconds_key": f"{record.seconds:.6g}",
+                "images_per_s": _whole(record.figures.get("images_per_s", 0.0)),
+                "images_per_s_key": f"{record.figures.get('images_per_s', 0.0):.6g}",
+                "saved": format_seconds(record.figures.get("saved_seconds", 0.0)),
+                "saved_key": f"{record.figures.get('saved_seconds', 0.0):.6g}",
                 "n_trainable": UNKNOWN if result is None else short_count(result.n_trainable),
                 "n_trainable_key": "nan" if result is None else result.n_trainable,
                 "is_winner": record.number == decision.winner.number,
             }
         )
     return rows
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}" if value else UNKNOWN
 
 
 def rules(decision: Decision) -> list[dict[str, str]]:

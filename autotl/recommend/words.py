@@ -192,7 +192,11 @@ def _training(config: Mapping[str, Any]) -> list[str]:
         parts.append("no augmentation")
     elif policy is not None:
         mirrored = " with mirroring" if config.get("mirror") else ""
-        parts.append(f"{policy} augmentation{mirrored}")
+        n_views = int(config.get("n_views", 0))
+        if policy == "maps":
+            policy = "shifted-maps"
+        versions = f" in {counted(n_views, 'fixed view')}" if n_views else ""
+        parts.append(f"{policy} augmentation{mirrored}{versions}")
     if "epochs" in config:
         parts.append(counted(int(config["epochs"]), "epoch"))
     if config.get("balanced"):

@@ -60,6 +60,25 @@ class Meter:
     saved_s: float = 0.0
     n_trained: int = 0
 
+    def since(self, before: Meter) -> Meter:
+        """What was added after an earlier copy was made."""
+        own, earlier = vars(self), vars(before)
+        return Meter(**{name: value - earlier[name] for name, value in own.items()})
+
+    def figures(self, seconds: float) -> dict[str, float]:
+        """As named figures: ``images_per_s`` trained, ``store_reads``, ``store_misses`` and
+        ``saved_seconds``.
+
+        Args:
+            seconds: in which that was done.
+        """
+        return {
+            "images_per_s": self.n_trained / max(seconds, 1e-9),
+            "store_reads": float(self.n_read),
+            "store_misses": float(self.n_computed),
+            "saved_seconds": self.saved_s,
+        }
+
     def count(self, n_read: int, n_computed: int, each_s: float) -> None:
         """Note a request."""
         self.n_read += n_read
@@ -216,9 +235,9 @@ class ActivationStore:
         return float(entry.held(self._view(backbone.image_size).rows[samples]).mean())
 
     @property
-    def memory_used_bytes(self) -> int:
-        """What is set aside for activations in this process's memory."""
-        return self._memory.n_bytes
+    def disk_used_bytes(self) -> int:
+        """Bytes of all that the cache holds on disk, decoded pictures included."""
+        return 0 if self._quota is None else sum(e.n_bytes for e in self._quota.entries())
 
     def _get(
         self,

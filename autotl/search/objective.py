@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -112,6 +113,7 @@ def run_trial(
     progress.trial_started(trial.number, strategy.name)
     reporter = TrialReporter(trial, run, deadline, progress)
     started = time.perf_counter()
+    before = dataclasses.replace(task.store.meter)
     state, result, error = "failed", None, None
     if task.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(task.device)
@@ -134,16 +136,18 @@ def run_trial(
             error = f"{type(unexpected).__name__}: {unexpected}"
             raise
     finally:
+        seconds = time.perf_counter() - started
         record = TrialRecord(
             number=trial.number,
             strategy=strategy.name,
             config=values,
             state=state,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
             curve=tuple(reporter.curve),
             result=result,
             error=error,
             run_id=run.run_id,
+            figures=task.store.meter.since(before).figures(seconds),
         )
         with uninterrupted():
             run.end(state, _figures(record, predicted_s), error)
@@ -180,7 +184,7 @@ def tell(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> None:
 
 def _figures(record: TrialRecord, predicted_s: float) -> dict[str, float]:
     """What the record of a trial shows as its last figures."""
-    figures = {"seconds": record.seconds}
+    figures = {"seconds": record.seconds, **record.figures}
     if predicted_s:
         figures |= {
             "predicted_seconds": predicted_s,
@@ -189,7 +193,6 @@ def _figures(record: TrialRecord, predicted_s: float) -> dict[str, float]:
     result: TrialResult | None = record.result
     if result is not None:
         figures |= {f"validation_{name}": value for name, value in result.metrics.items()}
-        figures |= result.figures
         figures |= {
             "validation_score": result.score,
             "peak_bytes": float(result.peak_bytes),

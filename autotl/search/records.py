@@ -40,6 +40,7 @@ class TrialStore:
             "error": record.error,
             "run_id": record.run_id,
             "cost_s": record.cost_s,
+            "figures": dict(record.figures),
             "result": None,
         }
         result = record.result
@@ -51,7 +52,6 @@ class TrialStore:
                 "seconds": result.seconds,
                 "peak_bytes": result.peak_bytes,
                 "n_trainable": result.n_trainable,
-                "figures": dict(result.figures),
             }
             part = self.folder / f"{stem}.part.npz"
             np.savez(part, samples=result.samples, probabilities=result.probabilities)
@@ -113,6 +113,7 @@ def _read(file: Path) -> TrialRecord:
         error=values["error"],
         run_id=values["run_id"],
         cost_s=values["cost_s"],
+        figures=values["figures"],
     )
     if values["result"] is None:
         return record

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from autotl.backbones.speed import Speed
 from autotl.backbones.zoo import Backbone
 from autotl.data.splits import Fold
 from autotl.metrics import Metric, all_metrics
-from autotl.reuse.activations import ActivationStore, Meter
+from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelView
 from autotl.runtime import NEVER, Deadline, peak_memory_bytes
 from autotl.strategies.fitted import FittedModel
@@ -168,8 +168,6 @@ class TrialResult:
         seconds: of training and validation.
         peak_bytes: the most memory held.
         n_trainable: trained parameters.
-        figures: of the work, by name: ``images_per_s`` trained, and of the store ``store_reads``,
-            ``store_misses`` and ``saved_seconds``.
         model: of the first fold; None once it is not kept any more.
     """
 
@@ -180,7 +178,6 @@ class TrialResult:
     seconds: float
     peak_bytes: int
     n_trainable: int
-    figures: Mapping[str, float] = field(default_factory=dict)
     model: FittedModel | None = None
 
     def correct(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -204,6 +201,7 @@ class TrialRecord:
         error: what went wrong, if something did.
         run_id: of its record in the tracking store, empty without one.
         cost_s: what the strategy's cost model predicted for it; 0: not asked.
+        figures: of the work by name, see :meth:`autotl.reuse.activations.Meter.figures`.
     """
 
     number: int
@@ -216,6 +214,7 @@ class TrialRecord:
     error: str | None = None
     run_id: str = ""
     cost_s: float = 0.0
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 class Strategy(Protocol):
@@ -293,7 +292,6 @@ def cross_validate(
     A trial that is pruned or out of time ends by :class:`TrialStopped` from the reporter.
     """
     started = time.perf_counter()
-    before = replace(task.store.meter)
     done: list[float] = []
     predictions: list[NDArray[np.float32]] = []
     first: FittedModel | None = None
@@ -310,25 +308,13 @@ def cross_validate(
     assert first is not None  # a split has at least one fold
     samples = np.concatenate([fold.validation for fold in task.folds])
     probabilities = np.concatenate(predictions)
-    seconds = time.perf_counter() - started
     return TrialResult(
         score=task.metric.score(task.labels[samples], probabilities),
         metrics=all_metrics(task.labels[samples], probabilities),
         samples=samples,
         probabilities=probabilities,
-        seconds=seconds,
+        seconds=time.perf_counter() - started,
         peak_bytes=peak_memory_bytes(task.device),
         n_trainable=first.n_trainable,
-        figures=_figures(before, task.store.meter, seconds),
         model=first,
     )
-
-
-def _figures(before: Meter, after: Meter, seconds: float) -> dict[str, float]:
-    """What the store and the training loop did in between."""
-    return {
-        "images_per_s": (after.n_trained - before.n_trained) / seconds,
-        "store_reads": float(after.n_read - before.n_read),
-        "store_misses": float(after.n_computed - before.n_computed),
-        "saved_seconds": after.saved_s - before.saved_s,
-    }
