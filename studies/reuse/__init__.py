@@ -1,0 +1,1 @@
+"""What reuse is worth: autotl against what a competent user would write without it."""
