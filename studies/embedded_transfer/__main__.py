@@ -23,8 +23,9 @@ from autotl.backbones.speed import measure_speed
 from autotl.backbones.zoo import EMBEDDED, open_backbone
 from autotl.data import Fold, ImageTable, make_split, read_dataset
 from autotl.metrics import METRICS, accuracy
-from autotl.reuse.activations import FeatureStore
+from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelViews, decode_table
+from autotl.reuse.quota import DiskQuota
 from autotl.strategies.base import SilentReporter, Strategy, StrategyConfig, Task
 from autotl.strategies.bottleneck import Bottleneck, BottleneckConfig
 from autotl.strategies.finetune import Finetune, FinetuneConfig
@@ -70,13 +71,15 @@ def configs(epochs: int, mirror: bool) -> dict[str, tuple[Strategy, StrategyConf
 def make_task(table: ImageTable, n_train: int, seed: int, folder: Path) -> Task:
     """A task whose one fold trains on ``n_train`` images and predicts the test part."""
     backbone = open_backbone(EMBEDDED)
-    table, store = decode_table(table, backbone.image_size, folder)
+    quota = DiskQuota(folder, 2 * 10**9)
+    table, store = decode_table(table, backbone.image_size, quota)
     split = make_split(
         table.labels, table.groups, seed=seed, test_fraction=min(1 / 3, MAX_TEST / len(table))
     )
     train = stratified(table.labels, split.development, n_train, seed)
     views = PixelViews({backbone.image_size: store}, np.arange(len(table)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    speeds = {EMBEDDED: measure_speed(backbone, device)}
     return Task(
         labels=table.labels,
         n_classes=table.n_classes,
@@ -84,8 +87,8 @@ def make_task(table: ImageTable, n_train: int, seed: int, folder: Path) -> Task:
         metric=METRICS["accuracy"],
         backbones={EMBEDDED: backbone},
         pixels=views,
-        features=FeatureStore(folder, views, device),
-        speeds={EMBEDDED: measure_speed(backbone, device)},
+        store=ActivationStore(views, speeds, device, quota),
+        speeds=speeds,
         device=device,
         seed=seed,
     )

@@ -23,10 +23,10 @@ from torchvision.transforms import InterpolationMode, v2
 from autotl.backbones.speed import Speed, measure_speed
 from autotl.backbones.zoo import Backbone
 from autotl.runtime import n_cpus
-from autotl.strategies.augment import augment
+from autotl.strategies.augment import N_DRAWS, ON_MAPS, augment
 
 EVALUATION_BATCH = 128
-FP32 = Speed("fp32", False, 0.0, 0.0)
+FP32 = Speed("fp32", False, (0.0,), (0.0,))
 """The usual precision and memory layout; its times are not measured."""
 
 
@@ -249,6 +249,8 @@ class Source:
         side = self.backbone.image_size
         in_memory = self.levers.decode == "memory"
         one_by_one = self.levers.augmentation == "torchvision"
+        if policy == ON_MAPS:  # what it approximates
+            policy = "light"
         transforms: list[Any] = [] if in_memory else [v2.Resize((side, side))]
         if one_by_one:
             before, after = policy_transforms(policy, mirror=mirror)
@@ -262,7 +264,8 @@ class Source:
             if one_by_one:
                 return pictures
             shown = pictures.permute(0, 2, 3, 1)
-            shown = augment(shown, policy, mirror=mirror, generator=generator)
+            draws = torch.rand((len(shown), N_DRAWS), generator=generator, device=shown.device)
+            shown = augment(shown, policy, mirror=mirror, draws=draws)
             return self.backbone.normalise(shown)
 
         transform = v2.Compose(transforms)

@@ -24,8 +24,10 @@ from autotl.reuse.quota import DiskQuota
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import SilentReporter, Task
 from autotl.strategies.finetune import FinetuneConfig
+from studies.reuse.pictures import real_folder
 
 N_TRAIN, N_TEST, EPOCHS = 800, 600, 12
+DATA, DEPTHS, SEEDS = ("clothing10", "trashnet6", "omniglot136"), [2, 4], [0, 1]
 VARIANTS = ("none", "maps", "light", "light/4", "medium", "medium/4", "medium/8")
 
 
@@ -93,10 +95,23 @@ def _accuracy(task: Task, depth: int, variant: str, seed: int) -> float:
     return result.score
 
 
-if __name__ == "__main__":
-    import sys
+def table(work: Path, quick: bool) -> dict[str, dict[str, float]]:
+    """Mean accuracy of each variant, by data set and freeze depth.
 
-    data = Path(sys.argv[1])
-    names = ["clothing10", "trashnet6", "omniglot136"]
-    for found in runs([data / n for n in names], [2, 4], [0, 1], Path(sys.argv[2])):
-        print(found, flush=True)
+    Args:
+        work: where what is done already stands.
+        quick: one data set, one depth, one seed.
+    """
+    folders = [folder for name in DATA if (folder := real_folder(name)) is not None]
+    depths, seeds = ([4], [0]) if quick else (DEPTHS, SEEDS)
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in runs(folders[:1] if quick else folders, depths, seeds, work / "views.jsonl"):
+        row = found.setdefault(f"{run['data']}, depth {run['depth']}", {})
+        row.setdefault(str(run["variant"]), []).append(float(str(run["accuracy"])))
+    means = {
+        name: {variant: float(np.mean(values)) for variant, values in row.items()}
+        for name, row in found.items()
+    }
+    for name, row in means.items():
+        print(f"  {name}: " + ", ".join(f"{v} {a:.3f}" for v, a in row.items()))
+    return means
