@@ -1,5 +1,6 @@
 """The bare loop: it trains, on every sample, and can be stepped."""
 
+import copy
 import itertools
 
 import pytest
@@ -56,6 +57,21 @@ def test_steps_reduce_the_loss(pixels: Tensor) -> None:
     seconds = list(itertools.islice(bare_steps(network, pixels, labels, 5), 200))
     assert loss() < 0.8 * before
     assert min(seconds) > 0
+
+
+def test_steps_are_those_of_adamw_on_each_batch(pixels: Tensor) -> None:
+    network = Recorder()
+    expected = copy.deepcopy(network.linear)
+    labels = torch.zeros(10, dtype=torch.int64)
+    for _ in itertools.islice(bare_steps(network, pixels, labels, 4), 6):
+        pass
+    optimizer = torch.optim.AdamW(expected.parameters())
+    for x in network.seen:
+        optimizer.zero_grad()
+        logits = expected(x.mean(dim=(2, 3)))
+        nn.functional.cross_entropy(logits, torch.zeros(4, dtype=torch.int64)).backward()
+        optimizer.step()
+    torch.testing.assert_close(network.linear.weight, expected.weight)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

@@ -30,7 +30,12 @@ def test_same_seed_same_files_and_another_seed_others(tmp_path: Path) -> None:
     first = contents(jpeg_folder(tmp_path / "a", 4, 24, 2, 0))
     assert len(set(first.values())) == 4
     assert contents(jpeg_folder(tmp_path / "b", 4, 24, 2, 0)) == first
-    other = contents(jpeg_folder(tmp_path / "c", 4, 24, 2, 1))
+
+
+def test_another_seed_draws_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_OPACITY", (1.0, 1.0))  # nothing shines through
+    first = contents(jpeg_folder(tmp_path / "a", 4, 24, 2, 0))
+    other = contents(jpeg_folder(tmp_path / "b", 4, 24, 2, 1))
     assert other.keys() == first.keys()
     assert not set(other.values()) & set(first.values())
 

@@ -156,6 +156,18 @@ def test_bottleneck_predicts_as_autotl_does(
     assert ours.images_per_s > 0
 
 
+def test_bottleneck_learns_nothing_from_validation_samples(
+    folder: Path, backbone: Backbone
+) -> None:
+    config = BottleneckConfig(
+        backbone=backbone.name, layers="last_4", head="svm", C=0.1, balanced=False
+    )
+    of_two_classes, of_the_third = list(range(60)), list(range(60, 90))
+    found = run(config, folder, of_two_classes, of_the_third, backbone, 0, num_workers=0)
+    assert set(found.predictions) <= {0, 1}
+    assert found.score == 0.0
+
+
 @pytest.mark.parametrize("levers", LEVERS, ids=str)
 def test_levers_do_not_change_what_is_learnt(
     levers: Levers, folder: Path, backbone: Backbone
@@ -175,6 +187,7 @@ def test_augmentation_is_applied_and_repeatable(
 ) -> None:
     config = finetune(backbone, augmentation="strong", mirror=True)
     losses = usual(config, folder, backbone, levers).losses
+    torch.rand(1)  # whatever the process has drawn before
     assert losses == usual(config, folder, backbone, levers).losses
     assert losses != usual(finetune(backbone), folder, backbone, levers).losses
 
