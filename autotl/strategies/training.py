@@ -43,7 +43,8 @@ class TrainingConfig(StrategyConfig):
         epochs: passes over the training samples, at least 1.
         weight_decay: of AdamW (Loshchilov and Hutter 2019), not applied to vectors.
         label_smoothing: in [0, 1).
-        augmentation: one of :data:`autotl.strategies.augment.POLICIES`, or ``maps``.
+        augmentation: one of :data:`autotl.strategies.augment.POLICIES`, or ``maps``, which the
+            search doesn't propose: it was worse than none (studies/reuse).
         mirror: whether augmentation includes mirroring left to right.
         balanced: whether a class weighs the same in the loss however rare it is.
         n_views: so many fixed augmented versions of each picture are shown, epoch by epoch in
@@ -61,11 +62,7 @@ class TrainingConfig(StrategyConfig):
 
 
 def suggest_training(
-    trial: Trial,
-    strategy: str,
-    profile: DatasetProfile,
-    lr: tuple[float, float],
-    augmentations: Sequence[str] = POLICIES,
+    trial: Trial, strategy: str, profile: DatasetProfile, lr: tuple[float, float]
 ) -> dict[str, Any]:
     """Choose the values of a :class:`TrainingConfig`; ``lr`` is the range of the peak rate."""
     backbone = suggest_backbone(trial, strategy, profile)
@@ -73,7 +70,7 @@ def suggest_training(
         "backbone": backbone,
         "lr": trial.suggest_float(f"{strategy}.lr", *lr, log=True),
         "epochs": suggest_epochs(trial, strategy, backbone, profile),
-        "augmentation": trial.suggest_categorical(f"{strategy}.augmentation", tuple(augmentations)),
+        "augmentation": trial.suggest_categorical(f"{strategy}.augmentation", POLICIES),
         "mirror": trial.suggest_categorical(f"{strategy}.mirror", (False, True)),
         "weight_decay": trial.suggest_float(f"{strategy}.weight_decay", 1e-3, 0.3, log=True),
         "label_smoothing": trial.suggest_categorical(f"{strategy}.label_smoothing", (0.0, 0.1)),

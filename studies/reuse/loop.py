@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -70,10 +71,8 @@ def images_per_s(
 
     def autotl_loop() -> float:
         clock = _StepClock(n_steps)
-        try:
+        with suppress(TrialStopped):
             Finetune().fit(config, task, train, None, clock)
-        except TrialStopped:
-            pass
         steps = [b - a for a, b in zip(clock.times[2:], clock.times[3:], strict=False)]
         return batch_size / statistics.median(steps)
 
