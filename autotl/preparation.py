@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from autotl.progress import Progress
 from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
 from autotl.reuse.quota import DiskQuota
+from autotl.reuse.ways import keep_way, known_way
 from autotl.runtime import Deadline, free_disk_bytes, free_memory_bytes, resolve_device
 from autotl.search.budget import CLOSING_S, MIN_EPOCHS, affordable_epochs
 from autotl.strategies.base import Task
@@ -115,7 +117,7 @@ def prepare(
     first = next(iter(stores.values()))
 
     progress.phase("profile", deadline.shown_s)
-    speeds = {name: measure_speed(backbone, device) for name, backbone in backbones.items()}
+    speeds = {name: _speed_of(backbone, device, quota) for name, backbone in backbones.items()}
     search_s = deadline.left_s() - CLOSING_S
     split = _split(table, first, speeds, search_s, config.seed, progress)
     _tell_of_oddities(table, first, len(split.dropped), progress)
@@ -248,6 +250,16 @@ def _refuse_lost_classes(table: ImageTable, readable: ImageTable) -> None:
             f"fewer than 2 readable pictures are left of the classes {lost} (unreadable: "
             f"{listed}); repair the pictures or leave the classes out"
         )
+
+
+def _speed_of(backbone: Backbone, device: torch.device, quota: DiskQuota) -> Speed:
+    """The measured speed; in which precision, only the first fit with this cache finds out."""
+    started = time.perf_counter()
+    way = known_way(backbone, device, quota)
+    speed = measure_speed(backbone, device, way)
+    if way is None:
+        keep_way(backbone, device, quota, speed, time.perf_counter() - started)
+    return speed
 
 
 def _tell_of_oddities(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -68,37 +67,47 @@ def new_optimizer(groups: list[dict[str, object]]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
 
 
-def measure_speed(backbone: Backbone, device: torch.device) -> Speed:
-    """Time training steps in fp32 and bf16, channels first and last, interleaved; medians.
+@dataclass(frozen=True)
+class Way:
+    """A way to run a network: ``fp32`` or ``bf16``, channels first or innermost."""
 
-    Then one profile by stages in the fastest way. Takes a second or two for a small network on
-    two cores.
+    precision: str
+    channels_last: bool
+
+
+def measure_speed(backbone: Backbone, device: torch.device, way: Way | None = None) -> Speed:
+    """Time a backbone by stages in a way to run it, or in the one that trains fastest.
+
+    Args:
+        backbone: which; its weights don't matter.
+        device: where.
+        way: how it is run; None: training steps in fp32 and bf16, channels first and last, are
+            timed in turn, and the way of the fastest step is taken. That takes a second or two
+            for a small network on two cores.
     """
     pixels = torch.zeros((_BATCH, backbone.image_size, backbone.image_size, 3), dtype=torch.uint8)
     x = backbone.normalise(pixels.to(device))
     network = backbone.create(10, pretrained=False).to(device)
-    precisions = ["fp32", "bf16"] if _supports_bf16(device) else ["fp32"]
-    options = [(precision, last) for precision in precisions for last in (False, True)]
-    seconds = _medians(options, lambda option: _Probe(network, x, option).step())
-    precision, channels_last = best = min(options, key=seconds.__getitem__)
-    probe = _Probe(network, x, best)
+    way = way or _fastest(network, x, device)
+    probe = _Probe(network, x, way)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    probe.train()  # warms up
     profiles = [(probe.forward(), probe.train()) for _ in range(_REPEATS)]
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     forward_to, train_from = (
         tuple(statistics.median(values) / _BATCH for values in zip(*parts, strict=True))
         for parts in zip(*profiles, strict=True)
     )
-    return Speed(precision, channels_last, forward_to, train_from, peak // _BATCH)
+    return Speed(way.precision, way.channels_last, forward_to, train_from, peak // _BATCH)
 
 
 class _Probe:
     """Training steps and forward passes of one network in one precision and layout."""
 
-    def __init__(self, network: StagedNetwork, x: Tensor, option: tuple[str, bool]) -> None:
-        self._precision, channels_last = option
-        layout = torch.channels_last if channels_last else torch.contiguous_format
+    def __init__(self, network: StagedNetwork, x: Tensor, way: Way) -> None:
+        self._precision = way.precision
+        layout = torch.channels_last if way.channels_last else torch.contiguous_format
         self._network = network.to(memory_format=layout)
         self._x = x.contiguous(memory_format=layout)
 
@@ -184,22 +193,25 @@ class _Probe:
         return time.perf_counter()
 
 
-def _medians(
-    options: list[tuple[str, bool]], measure: Callable[[tuple[str, bool]], float]
-) -> dict[tuple[str, bool], float]:
-    """Median seconds of each option, the first round left out; hopeless options end early."""
-    seconds: dict[tuple[str, bool], list[float]] = {option: [] for option in options}
-    for option in options:
-        measure(option)  # warms up
+def _fastest(network: StagedNetwork, x: Tensor, device: torch.device) -> Way:
+    """The way of the fastest training step, each tried in turn; hopeless ones end early.
+
+    The least of some times, since other jobs on the machine can only add to them.
+    """
+    precisions = ["fp32", "bf16"] if _supports_bf16(device) else ["fp32"]
+    ways = [Way(precision, last) for precision in precisions for last in (False, True)]
+    least = {way: float("inf") for way in ways}
+    for way in ways:
+        _Probe(network, x, way).step()  # warms up
     started = time.perf_counter()
     for _ in range(_REPEATS):
-        for option in options:
-            seconds[option].append(measure(option))
-        fastest = min(statistics.median(seconds[option]) for option in options)
-        options = [o for o in options if statistics.median(seconds[o]) < _HOPELESS * fastest]
+        for way in ways:
+            least[way] = min(least[way], _Probe(network, x, way).step())
+        fastest = min(least.values())
+        ways = [way for way in ways if least[way] < _HOPELESS * fastest]
         if time.perf_counter() - started > _ENOUGH_S:
             break
-    return {option: statistics.median(values) for option, values in seconds.items()}
+    return min(ways, key=least.__getitem__)
 
 
 def _supports_bf16(device: torch.device) -> bool:

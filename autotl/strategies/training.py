@@ -146,7 +146,7 @@ def train_network(
     validation: NDArray[np.int64] | None,
     reporter: Reporter,
 ) -> FittedModel:
-    """Train with AdamW under a warm-up and a cosine schedule.
+    """Train with AdamW under a warm-up and a cosine schedule, until its end or until it settles.
 
     Args:
         network: logits ``(n, n_classes)`` from normalised pictures ``(n, 3, h, w)``.
@@ -171,6 +171,7 @@ def train_network(
         optimizer, one_cycle(config.epochs * n_batches, _WARMUP_SHARE)
     )
     weights = _class_weights(task, train) if config.balanced else None
+    settled = _Settled(config.epochs)
     passes = Passes(network, backbone, config, task)
     labels = torch.from_numpy(task.labels).to(device)
     shuffle = np.random.default_rng(task.seed)
@@ -212,9 +213,36 @@ def train_network(
                     (epoch + 1) / config.epochs,
                     {"train_loss": train_loss},
                 )
+                if settled.after(epoch, probabilities):
+                    break
     n_trainable = sum(p.numel() for group, _ in parameters for p in group)
     network.eval()
     return FittedModel(backbone, network, task.n_classes, n_trainable, probabilities)
+
+
+class _Settled:
+    """Early stopping: whether going on can be expected to change nothing.
+
+    That is when no validation sample's predicted class has changed over a fifth of the epochs, and
+    the learning rate is past its peak, so that later steps are smaller still.
+
+    Args:
+        epochs: of the schedule.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self._patience = max(3, math.ceil(epochs / 5))
+        self._peak = epochs * _WARMUP_SHARE
+        self._classes: NDArray[np.int64] | None = None
+        self._n_same = 0
+
+    def after(self, epoch: int, probabilities: NDArray[np.float32]) -> bool:
+        """Whether to stop after this epoch, from 0, whose predictions these are."""
+        classes = probabilities.argmax(axis=1)
+        same = self._classes is not None and np.array_equal(classes, self._classes)
+        self._n_same = self._n_same + 1 if same and epoch > self._peak else 0
+        self._classes = classes
+        return self._n_same >= self._patience
 
 
 def _most_in_memory(speed: Speed, device: torch.device) -> int:
