@@ -96,7 +96,6 @@ _SVM = {
     "strategy": "bottleneck",
     "bottleneck.layers": "last_4",
     "bottleneck.head": "svm",
-    "bottleneck.C": 0.003,
     "bottleneck.balanced": False,
 }
 _FULL = {

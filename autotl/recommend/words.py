@@ -162,7 +162,9 @@ def _describe_bottleneck(config: Mapping[str, Any], num_stages: int | None) -> s
     else:
         where = "all stages joined" if num_stages is None else f"all {num_stages} stages joined"
     parts = [f"{head} on frozen features of `{config['backbone']}`: {where}"]
-    if "C" in config:
+    if config.get("C") == "auto":
+        parts.append("C chosen on held-out training samples")
+    elif "C" in config:
         parts.append(f"C = {_plain(config['C'])}")
     if config.get("balanced"):
         parts.append("classes weighed equally")

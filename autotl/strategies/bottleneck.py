@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.metrics import accuracy
@@ -20,7 +21,8 @@ from autotl.strategies.base import (
     suggest_backbone,
 )
 from autotl.strategies.fitted import FeatureClassifier, FittedModel
-from autotl.strategies.linear import Head, solve_linear
+from autotl.strategies.linear import solve_linear
+from autotl.strategies.path import Head
 
 Layers = Literal["last", "second_last", "third_last", "last_2", "last_4", "all"]
 
@@ -51,13 +53,13 @@ class BottleneckConfig(StrategyConfig):
         backbone: whose features.
         layers: after which stages, counted from the end; several are concatenated.
         head: linear support vector machine or softmax probe.
-        C: inverse strength of the L2 penalty.
+        C: inverse strength of the L2 penalty, or ``auto``: chosen inside the training samples.
         balanced: whether classes weigh the same however rare they are.
     """
 
     layers: Layers
     head: Head
-    C: float
+    C: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     balanced: bool
 
 
@@ -68,12 +70,11 @@ class Bottleneck:
     Config = BottleneckConfig
 
     def suggest(self, trial: Trial, profile: DatasetProfile) -> BottleneckConfig:
-        """Choose backbone, layers, head, ``C`` and class weights."""
+        """Choose backbone, layers, head and class weights; ``C`` is found by every fit."""
         return BottleneckConfig(
             backbone=suggest_backbone(trial, self.name, profile),
             layers=trial.suggest_categorical("bottleneck.layers", _LAYERS),
             head=trial.suggest_categorical("bottleneck.head", ("svm", "logistic")),
-            C=trial.suggest_float("bottleneck.C", 1e-4, 1.0, log=True),
             balanced=trial.suggest_categorical("bottleneck.balanced", (False, True)),
         )
 
@@ -117,7 +118,7 @@ class Bottleneck:
             reporter.report(
                 1.0,
                 task.metric.score(labels, probabilities),
-                {"validation_accuracy": accuracy(labels, probabilities)},
+                {"validation_accuracy": accuracy(labels, probabilities), "C": solved.C},
             )
         n_trained = solved.weight.size + solved.bias.size
         return FittedModel(backbone, network.eval(), task.n_classes, n_trained, probabilities)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-from sklearn.svm import LinearSVC
-from threadpoolctl import threadpool_limits
 
-Head = Literal["svm", "logistic"]
+from autotl.strategies.path import Head, RotatedFeatures, solve_rotated
 
-_SVM_ITERATIONS = 100
-"""LIBLINEAR's dual solver is as good after 100 passes as after 1,000 and up to ten times faster
-(clothing10 and omniglot136, 1,000 samples, C from 1e-5 to 1: accuracy within 0.5 points)."""
-_PROBE_ITERATIONS = 1000
-_SERIAL_BELOW = 2e8
-"""Below so many multiplications in a pass, threads cost more than they bring."""
+C_GRID = tuple(float(10.0 ** (half / 2)) for half in range(-10, 1))
+"""Half decades from 1e-5 to 1: what ``auto`` chooses from."""
+DEFAULT_C = {"svm": 0.003, "logistic": 0.03}
+"""What ``auto`` means when there are too few samples to hold any out."""
+_TOLERANCE = 1e-6
+_HELD_OUT_TOLERANCE = 1e-5
+_PATIENCE = 2
+"""After so many worse values in a row the path isn't followed to greater ``C``."""
+_QUARTERS = 4
+_ALL_QUARTERS_BELOW = 2e7
+"""Below so many multiplications in a pass each quarter is held out in turn, above only one."""
+_MIN_HELD_OUT = 8
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,14 @@ class LinearClassifier:
         scale: ``(n_features,) float32``, their standard deviation, 1 where it is 0.
         weight: ``(n_classes, n_features) float32``.
         bias: ``(n_classes,) float32``.
+        C: inverse strength of the L2 penalty that it was solved with.
     """
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    C: float
 
     def predict_proba(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Class probabilities ``(n, n_classes)`` of features ``(n, n_features)``."""
@@ -61,7 +63,7 @@ def solve_linear(
     n_classes: int,
     *,
     head: Head,
-    C: float,
+    C: float | Literal["auto"],
     balanced: bool,
     seed: int,
 ) -> LinearClassifier:
@@ -69,92 +71,229 @@ def solve_linear(
 
     The softmax probe is multinomial logistic regression. The support vector machine is linear,
     one class against the rest (Fan et al. 2008, LIBLINEAR); its decisions become logits by one
-    temperature that is fitted on a quarter of the training samples held out (Guo et al. 2017).
+    temperature that makes held-out training samples the likeliest (Guo et al. 2017): a quarter is
+    held out while the others are solved for, and of a small problem each quarter in turn. The
+    classifier itself is solved on all samples.
+
+    With ``auto``, ``C`` is the value of :data:`C_GRID` under which the held-out samples are the
+    likeliest. Classes with fewer than four samples are never held out; if fewer than eight samples
+    can be, ``C`` is that of :data:`DEFAULT_C`, and the temperature 1.
 
     Args:
         features: ``(n_samples, n_features)``.
         labels: ``(n_samples,)``, at least two different ones.
         n_classes: rows of the result; a class without samples gets a logit far below the others.
         head: ``svm`` or ``logistic``.
-        C: inverse strength of the L2 penalty, above 0.
+        C: inverse strength of the L2 penalty, above 0, or ``auto``.
         balanced: whether classes weigh the same however rare they are.
-        seed: of the solver's and the hold-out's randomness.
+        seed: of the choice of the held-out samples.
     """
-    # In double precision, since a constant column of float32 seems to vary otherwise.
-    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scale = features.std(axis=0, dtype=np.float64).astype(np.float32)
-    scale[scale < 1e-6] = 1.0
-    x = (features - mean) / scale
-    solve = partial(_solve, n_classes=n_classes, head=head, C=C, balanced=balanced, seed=seed)
-    weight, bias = solve(x, labels)
-    if head == "svm":
-        temperature = _temperature(solve, x, labels, seed)
-        weight, bias = weight / temperature, bias / temperature
-    bias[np.bincount(labels, minlength=n_classes) == 0] = -1e4
-    return LinearClassifier(mean, scale, weight, bias)
+    problem = _Problem.of(features, labels, n_classes, head, balanced, seed)
+    if C != "auto":
+        return problem.solve([C])[0]
+    return problem.solve_best()
 
 
-def _solve(
-    x: NDArray[np.float32],
+def solve_path(
+    features: NDArray[np.float32],
     labels: NDArray[np.int64],
     n_classes: int,
+    *,
+    Cs: Sequence[float],
     head: Head,
-    C: float,
     balanced: bool,
     seed: int,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    class_weight = "balanced" if balanced else None
-    solver: LinearSVC | LogisticRegression
-    if head == "svm":
-        solver = LinearSVC(
-            C=C,
-            class_weight=class_weight,
-            dual=True,
-            tol=1e-3,
-            max_iter=_SVM_ITERATIONS,
-            random_state=seed,
-        )
-    else:
-        solver = LogisticRegression(C=C, class_weight=class_weight, max_iter=_PROBE_ITERATIONS)
-    serial = x.size * n_classes < _SERIAL_BELOW
-    with threadpool_limits(1 if serial else None), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        solver.fit(x, labels)
-    rows, intercepts = solver.coef_, solver.intercept_
-    if len(rows) == 1:  # two classes: one decision d, whose softmax is that of (-d/2, d/2)
-        rows, intercepts = np.stack([-rows[0], rows[0]]) / 2, np.array([-1, 1]) * intercepts / 2
-    weight = np.zeros((n_classes, x.shape[1]), dtype=np.float32)
-    bias = np.zeros(n_classes, dtype=np.float32)
-    weight[solver.classes_] = rows
-    bias[solver.classes_] = intercepts
-    return weight, bias
+) -> list[LinearClassifier]:
+    """The classifiers of :func:`solve_linear` for several ``C``, at little more than one's cost.
 
+    Args:
+        features: ``(n_samples, n_features)``.
+        labels: ``(n_samples,)``, at least two different ones.
+        n_classes: rows of the result.
+        Cs: ascending, above 0.
+        head: ``svm`` or ``logistic``.
+        balanced: whether classes weigh the same however rare they are.
+        seed: of the choice of the held-out samples.
 
-def _temperature(
-    solve: Callable[..., tuple[NDArray[np.float32], NDArray[np.float32]]],
-    x: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    seed: int,
-) -> float:
-    """The temperature that makes held-out decisions the likeliest; 1 with too few samples.
-
-    The labels count as a little uncertain, as in Platt 1999, section 2.2: otherwise decisions
-    without a mistake among the held-out ones would become certainties.
+    Returns:
+        One classifier for each ``C``.
     """
-    present, column = np.unique(labels, return_inverse=True)
-    if np.bincount(column).min() < 4:
-        return 1.0
-    fitted, held_out = train_test_split(
-        np.arange(len(labels)), test_size=0.25, stratify=labels, random_state=seed
+    return _Problem.of(features, labels, n_classes, head, balanced, seed).solve(Cs)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What one ``C`` is worth on the held-out samples.
+
+    Attributes:
+        C: inverse strength of the penalty.
+        start: ``(n_present, n_axes + 1)``, coefficients without the last quarter of the samples.
+        temperature: to divide the decisions by.
+        loss: mean negative log likelihood of the held-out samples under it.
+    """
+
+    C: float
+    start: NDArray[np.float64]
+    temperature: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Rotated features, ordered so that those which are held out together lie together.
+
+    Attributes:
+        rotated: the features.
+        column: ``(n_samples,) int64``, each sample's class among those present.
+        present: ``(n_present,) int64``, the classes that have samples.
+        held_out: ranges of samples to hold out in turn, the last one first.
+        n_classes: number of classes, with or without samples.
+        head: ``svm`` or ``logistic``.
+        balanced: whether classes weigh the same.
+    """
+
+    rotated: RotatedFeatures
+    column: NDArray[np.int64]
+    present: NDArray[np.int64]
+    held_out: tuple[slice, ...]
+    n_classes: int
+    head: Head
+    balanced: bool
+
+    @classmethod
+    def of(
+        cls,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        n_classes: int,
+        head: Head,
+        balanced: bool,
+        seed: int,
+    ) -> _Problem:
+        present, column = np.unique(labels, return_inverse=True)
+        quarter = _quarters(column, seed)
+        rows = np.argsort(quarter, kind="stable")
+        ends = np.searchsorted(quarter[rows], np.arange(_QUARTERS + 1))
+        ranges = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+        if features.size * len(present) >= _ALL_QUARTERS_BELOW:
+            ranges = ranges[-1:]
+        if ends[-1] - ends[0] < _MIN_HELD_OUT:
+            ranges = []
+        rotated = RotatedFeatures.of(features, rows)
+        return cls(rotated, column[rows], present, tuple(ranges[::-1]), n_classes, head, balanced)
+
+    def solve(self, Cs: Sequence[float]) -> list[LinearClassifier]:
+        """A classifier for each ``C``."""
+        if self.head == "logistic" or not self.held_out:
+            solutions = self._solutions(self.rotated.values, self.column, Cs, _TOLERANCE)
+            return [self._classifier(found, C) for C, found in zip(Cs, solutions, strict=True)]
+        return self._finished(list(self._trials(Cs)))
+
+    def solve_best(self) -> LinearClassifier:
+        """The classifier for the ``C`` under which the held-out samples are the likeliest."""
+        if not self.held_out:
+            return self.solve([DEFAULT_C[self.head]])[0]
+        best, n_worse = None, 0
+        for trial in self._trials(C_GRID):
+            if best is None or trial.loss < best.loss:
+                best, n_worse = trial, 0
+            else:
+                n_worse += 1
+            if n_worse == _PATIENCE:
+                break
+        assert best is not None  # the grid isn't empty
+        return self._finished([best])[0]
+
+    def _finished(self, trials: Sequence[_Trial]) -> list[LinearClassifier]:
+        """Each trial's classifier, solved on all samples."""
+        Cs, starts = [trial.C for trial in trials], [trial.start for trial in trials]
+        solutions = self._solutions(self.rotated.values, self.column, Cs, _TOLERANCE, starts)
+        return [
+            self._classifier(found, trial.C, trial.temperature)
+            for trial, found in zip(trials, solutions, strict=True)
+        ]
+
+    def _trials(self, Cs: Sequence[float]) -> Iterator[_Trial]:
+        values, column = self.rotated.values, self.column
+        true = np.concatenate([column[part] for part in self.held_out])
+        paths = [
+            self._solutions(*self._without(part), Cs, _HELD_OUT_TOLERANCE) for part in self.held_out
+        ]
+        for C, *found in zip(Cs, *paths, strict=True):
+            decisions = np.concatenate(
+                [
+                    values[part] @ coefficients[:, :-1].T + coefficients[:, -1]
+                    for part, coefficients in zip(self.held_out, found, strict=True)
+                ]
+            )
+            temperature = _temperature(decisions, true) if self.head == "svm" else 1.0
+            yield _Trial(C, found[0], temperature, _loss(decisions / temperature, true))
+
+    def _without(self, part: slice) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Values and classes of the other samples; a view if they are the first ones."""
+        values, column = self.rotated.values, self.column
+        if part.stop == len(column):
+            return values[: part.start], column[: part.start]
+        return np.delete(values, part, axis=0), np.delete(column, part)
+
+    def _solutions(
+        self,
+        values: NDArray[np.float32],
+        column: NDArray[np.int64],
+        Cs: Sequence[float],
+        tolerance: float,
+        starts: Sequence[NDArray[np.float64]] | None = None,
+    ) -> Iterator[NDArray[np.float64]]:
+        return solve_rotated(
+            values,
+            self.rotated.energy,
+            column,
+            Cs=Cs,
+            head=self.head,
+            balanced=self.balanced,
+            tolerance=tolerance,
+            starts=starts,
+        )
+
+    def _classifier(
+        self, found: NDArray[np.float64], C: float, temperature: float = 1.0
+    ) -> LinearClassifier:
+        rotated = self.rotated
+        weight = np.zeros((self.n_classes, len(rotated.axes)), dtype=np.float32)
+        bias = np.full(self.n_classes, -1e4, dtype=np.float32)
+        weight[self.present] = (found[:, :-1] / temperature).astype(np.float32) @ rotated.axes.T
+        bias[self.present] = found[:, -1] / temperature
+        return LinearClassifier(rotated.mean, rotated.scale, weight, bias, float(C))
+
+
+def _quarters(column: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Each sample's quarter, 0 to 3, the same share of every class; -1 in classes of under four."""
+    rng = np.random.default_rng(seed)
+    quarter = np.full(len(column), -1)
+    for label, count in enumerate(np.bincount(column)):
+        if count >= _QUARTERS:
+            own = rng.permutation(np.flatnonzero(column == label))
+            quarter[own] = (np.arange(count) + label) % _QUARTERS
+    return quarter
+
+
+def _loss(logits: NDArray[np.float64], column: NDArray[np.int64]) -> float:
+    """Mean negative log likelihood of samples whose labels count as a little uncertain.
+
+    As in Platt 1999, section 2.2: otherwise decisions without a mistake among the held-out ones
+    would become certainties.
+    """
+    doubt = 1.0 / (len(column) + 2.0)
+    likely = log_softmax(logits, axis=1)
+    right = likely[np.arange(len(column)), column].mean()
+    return float(-(1.0 - doubt) * right - doubt * likely.mean())
+
+
+def _temperature(decisions: NDArray[np.float64], column: NDArray[np.int64]) -> float:
+    """The temperature that makes held-out decisions ``(n, n_classes)`` the likeliest."""
+    best = minimize_scalar(
+        lambda log_temperature: _loss(decisions / np.exp(log_temperature), column),
+        bounds=(-4.0, 3.0),
+        method="bounded",
     )
-    weight, bias = solve(x[fitted], labels[fitted])
-    decisions = (x[held_out] @ weight.T + bias)[:, present]
-    rows = np.arange(len(held_out))
-    doubt = 1.0 / (len(held_out) + 2.0)
-
-    def loss(log_temperature: float) -> float:
-        scaled = log_softmax(decisions / np.exp(log_temperature), axis=1)
-        right = scaled[rows, column[held_out]].mean()
-        return float(-(1.0 - doubt) * right - doubt * scaled.mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 3.0), method="bounded").x))
+    return float(np.exp(best.x))

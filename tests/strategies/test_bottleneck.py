@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from autotl.backbones.zoo import Backbone
 from autotl.strategies.base import SilentReporter, Task
@@ -78,6 +79,39 @@ def test_solves_on_the_features_of_the_training_samples(
     np.testing.assert_allclose(
         model.validation_probabilities, expected.predict_proba(features[VALIDATION]), atol=1e-6
     )
+
+
+def test_c_is_chosen_and_reported(make_task: MakeTask, backbone: Backbone) -> None:
+    class Reporter(SilentReporter):
+        def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
+            told.update(metrics)
+
+    told: dict[str, float] = {}
+    config = BottleneckConfig(backbone=backbone.name, layers="last_2", head="svm", balanced=False)
+    task = make_task()
+    model = Bottleneck().fit(config, task, TRAIN, VALIDATION, Reporter())
+    features = task.features.features(backbone, (4, 5))
+    expected = solve_linear(
+        features[TRAIN],
+        task.labels[TRAIN],
+        3,
+        head="svm",
+        C="auto",
+        balanced=False,
+        seed=task.seed,
+    )
+    assert told["C"] == expected.C
+    np.testing.assert_allclose(
+        model.validation_probabilities, expected.predict_proba(features[VALIDATION]), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("C", [0.0, -1.0, "automatic"])
+def test_impossible_c_is_refused(C: object) -> None:
+    with pytest.raises(ValidationError, match="C"):
+        BottleneckConfig.model_validate(
+            {"backbone": "any", "layers": "last", "head": "svm", "C": C, "balanced": False}
+        )
 
 
 def test_learns(fit: Callable[..., FittedModel], make_task: MakeTask) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,7 +15,8 @@ from sklearn.svm import LinearSVC
 
 from autotl.metrics import log_loss
 from autotl.strategies import linear
-from autotl.strategies.linear import Head, LinearClassifier, solve_linear
+from autotl.strategies.linear import C_GRID, DEFAULT_C, LinearClassifier, solve_linear, solve_path
+from autotl.strategies.path import Head
 
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
 every_head = pytest.mark.parametrize("head", ["svm", "logistic"])
@@ -36,7 +39,7 @@ def solved(
     labels: NDArray[np.int64],
     n_classes: int = 3,
     head: Head = "svm",
-    C: float = 0.01,
+    C: float | Literal["auto"] = 0.01,
     balanced: bool = False,
 ) -> LinearClassifier:
     return solve_linear(features, labels, n_classes, head=head, C=C, balanced=balanced, seed=0)
@@ -193,3 +196,77 @@ def test_very_few_samples(head: Head, per_class: int) -> None:
     features, labels = blobs(n=3 * per_class, spread=0.1)
     found = solved(features, labels, head=head, C=1.0).predict_proba(features)
     assert np.array_equal(found.argmax(1), labels)
+
+
+@every_head
+def test_path_is_what_is_solved_one_by_one(head: Head) -> None:
+    features, labels = blobs(spread=3.0)
+    Cs = [1e-3, 1e-2, 1e-1]
+    path = solve_path(features, labels, 3, Cs=Cs, head=head, balanced=False, seed=0)
+    assert [classifier.C for classifier in path] == Cs
+    for classifier in path:
+        alone = solved(features, labels, head=head, C=classifier.C)
+        np.testing.assert_allclose(
+            classifier.predict_proba(features), alone.predict_proba(features), atol=1e-2
+        )
+    first, last = path[0].predict_proba(features), path[-1].predict_proba(features)
+    assert np.abs(first - last).max() > 0.03
+
+
+@every_head
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_auto_is_the_classifier_of_a_c_on_the_grid(head: Head, n_classes: int) -> None:
+    features, labels = blobs(n_classes=n_classes, spread=3.0)
+    auto = solved(features, labels, n_classes, head, "auto")
+    assert auto.C in C_GRID
+    same = solved(features, labels, n_classes, head, auto.C).predict_proba(features)
+    np.testing.assert_allclose(auto.predict_proba(features), same, atol=1e-2)
+
+
+@every_head
+def test_auto_penalises_noise_more_than_signal(head: Head) -> None:
+    noisy, labels = blobs(n=300, spread=6.0)
+    clean, _ = blobs(n=300, spread=0.5)
+    for_noise = solved(noisy, labels, head=head, C="auto").C
+    assert 20 * for_noise < solved(clean, labels, head=head, C="auto").C
+
+
+@every_head
+@pytest.mark.parametrize("spread", [3.0, 6.0])
+@pytest.mark.parametrize("limit", [0, 1e9])
+def test_auto_is_nearly_the_best_on_new_samples(
+    monkeypatch: pytest.MonkeyPatch, head: Head, spread: float, limit: float
+) -> None:
+    """With one quarter held out, and with each of them in turn."""
+    monkeypatch.setattr(linear, "_ALL_QUARTERS_BELOW", limit)
+    features, labels = blobs(n=200, spread=spread, n_features=100)
+    new, new_labels = blobs(n=1_000, spread=spread, n_features=100, seed=1)
+    path = solve_path(features, labels, 3, Cs=C_GRID, head=head, balanced=False, seed=0)
+    losses = [log_loss(new_labels, one.predict_proba(new)) for one in path]
+    auto = solved(features, labels, head=head, C="auto")
+    found = log_loss(new_labels, auto.predict_proba(new))
+    assert found < min(losses) + 0.05
+    assert max(losses) > min(losses) + 0.1
+
+
+@every_head
+def test_auto_with_too_few_samples_to_hold_out(head: Head) -> None:
+    features, labels = blobs(n=9, spread=0.1)
+    assert DEFAULT_C[head] == solved(features, labels, head=head, C="auto").C
+
+
+@every_head
+def test_auto_with_a_class_of_one_sample(head: Head) -> None:
+    """It is never held out, hence always known."""
+    features, labels = blobs(n=150, spread=0.3)
+    keep = (labels != 2) | (np.arange(150) == 2)
+    auto = solved(features[keep], labels[keep], head=head, C="auto")
+    assert auto.predict_proba(features)[2].argmax() == 2
+
+
+@every_head
+def test_auto_depends_on_nothing_but_the_seed(head: Head) -> None:
+    features, labels = blobs(spread=4.0)
+    first, second = (solved(features, labels, head=head, C="auto") for _ in range(2))
+    assert first.C == second.C
+    assert np.array_equal(first.weight, second.weight)

@@ -1,0 +1,213 @@
+"""The solver of linear classifiers: all classes at once, along a path of ``C``, each start warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
+
+Head = Literal["svm", "logistic"]
+
+_MAX_ITERATIONS = 300
+_BLOCK_ROWS = 4096
+_SERIAL_BELOW = 2e8
+"""Below so many multiplications in a pass, threads cost more than they bring."""
+
+_Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+_Loss = Callable[[NDArray[np.float32]], tuple[float, NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class RotatedFeatures:
+    """Standardised features in the directions of their principal axes.
+
+    A rotation leaves the L2 penalty as it is, so that a solution found here and rotated back is the
+    solution. Here the problem's curvature is almost diagonal, which the solver makes use of; and
+    fewer samples than features span no more axes than there are samples.
+
+    Attributes:
+        mean: ``(n_features,) float32`` of the features.
+        scale: ``(n_features,) float32``, their standard deviation, 1 where it is 0.
+        axes: ``(n_features, n_axes) float32``, orthonormal columns.
+        energy: ``(n_axes,) float64``, the sum of squares along each axis.
+        values: ``(n_samples, n_axes) float32``.
+    """
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    axes: NDArray[np.float32]
+    energy: NDArray[np.float64]
+    values: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32], rows: NDArray[np.int64]) -> RotatedFeatures:
+        """Standardise and rotate features ``(n, n_features)``; takes memory for one copy of them.
+
+        Args:
+            features: of all samples; left as they are.
+            rows: ``(n,)``, a permutation: the order of the samples in :attr:`values`.
+        """
+        with threadpool_limits(1 if features.size * features.shape[1] < _SERIAL_BELOW else None):
+            return cls._of(features, rows)
+
+    @classmethod
+    def _of(cls, features: NDArray[np.float32], rows: NDArray[np.int64]) -> RotatedFeatures:
+        n, n_features = features.shape
+        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, n, _BLOCK_ROWS)]
+        # In double precision, since a constant column of float32 seems to vary otherwise.
+        centre = features.mean(axis=0, dtype=np.float64)
+        squares = sum(np.square(features[block] - centre).sum(axis=0) for block in blocks)
+        mean, scale = centre.astype(np.float32), np.sqrt(squares / n).astype(np.float32)
+        scale[scale < 1e-6] = 1.0
+        few = n < n_features
+        basis = np.linalg.qr(((features - mean) / scale).T)[0] if few else None
+        gram = np.zeros((min(n, n_features),) * 2)
+        for block in blocks:
+            x = (features[block] - mean) / scale
+            x = x if basis is None else x @ basis
+            gram += x.T @ x
+        energy, turn = np.linalg.eigh(gram)
+        axes = turn.astype(np.float32)
+        axes = axes if basis is None else basis @ axes
+        values = np.empty((n, len(energy)), dtype=np.float32)
+        for block in blocks:
+            np.matmul((features[rows[block]] - mean) / scale, axes, out=values[block])
+        return cls(mean, scale, axes, np.maximum(energy, 0.0), values)
+
+
+def solve_rotated(
+    values: NDArray[np.float32],
+    energy: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    *,
+    Cs: Sequence[float],
+    head: Head,
+    balanced: bool,
+    tolerance: float,
+    starts: Sequence[NDArray[np.float64]] | None = None,
+) -> Iterator[NDArray[np.float64]]:
+    """Coefficients for one ``C`` after the other, each begun at the one before.
+
+    ``svm`` minimises the squared hinge loss of one class against the rest, the intercept penalised,
+    and ``logistic`` the multinomial log loss: as scikit-learn's ``LinearSVC`` (LIBLINEAR, Fan et
+    al. 2008) and ``LogisticRegression`` do, also with two classes and with class weights. L-BFGS
+    (Liu and Nocedal 1989) finds the minimum in variables scaled by the curvature that the loss has
+    at zero.
+
+    Args:
+        values: ``(n, n_axes)``, see :class:`RotatedFeatures`.
+        energy: ``(n_axes,)``, about the sum of squares along each axis; matters for speed only.
+        labels: ``(n,)`` in ``0 ... n_classes - 1``, each of them occurring, at least two.
+        Cs: inverse strengths of the penalty, above 0; ascending ones are the fastest.
+        head: ``svm`` or ``logistic``.
+        balanced: whether classes weigh the same however rare they are.
+        tolerance: relative change of the objective at which to stop.
+        starts: for each ``C`` where to begin, instead of at the solution before.
+
+    Yields:
+        ``(n_classes, n_axes + 1)``: weights and, last, the intercept of the logits.
+    """
+    counts = np.bincount(labels)
+    n_classes = len(counts)
+    per_class = len(labels) / (n_classes * counts) if balanced else np.ones(n_classes)
+    sample_weight = per_class[labels].astype(np.float32)
+    binary = n_classes == 2
+    # The softmax of two classes takes a penalty of w^2 / 2 on the difference w of their weights.
+    penalty = np.full(len(energy) + 1, 2.0 if binary and head == "logistic" else 1.0)
+    penalty[-1] = 1.0 if head == "svm" else 0.0
+    curvature = np.append(energy, len(labels)) * (2.0 if head == "svm" else 1.0 / n_classes)
+
+    def loss(margins: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:
+        if head == "svm":
+            return _squared_hinge(margins, labels, sample_weight, binary)
+        return _log_loss(margins, labels, sample_weight)
+
+    # Of two classes' machines the one is the other's negative: their difference is the decision.
+    share = 0.5 if binary and head == "svm" else 1.0
+    found = np.zeros((n_classes, len(energy) + 1))
+    serial = values.size * n_classes < _SERIAL_BELOW
+    for step, C in enumerate(Cs):
+        start = found if starts is None else starts[step] / share
+        with threadpool_limits(1 if serial else None):
+            found = _minimise(values, loss, C, penalty, curvature, start, tolerance)
+        yield found * share
+
+
+def _minimise(
+    values: NDArray[np.float32],
+    loss: _Loss,
+    C: float,
+    penalty: NDArray[np.float64],
+    curvature: NDArray[np.float64],
+    start: NDArray[np.float64],
+    tolerance: float,
+) -> NDArray[np.float64]:
+    stretch = 1.0 / np.sqrt(penalty + C * curvature)
+
+    def objective(scaled: _Vector) -> tuple[float, _Vector]:
+        weight = scaled.reshape(start.shape) * stretch
+        low = weight.astype(np.float32)
+        total, slope = loss(values @ low[:, :-1].T + low[:, -1])
+        penalised = weight * penalty
+        gradient = penalised.copy()
+        gradient[:, :-1] += C * (slope.T @ values)
+        gradient[:, -1] += C * slope.sum(axis=0, dtype=np.float64)
+        value = C * total + 0.5 * float(np.vdot(weight, penalised))
+        return value / unit, (gradient * stretch).ravel() / unit
+
+    scaled = (start / stretch).ravel()
+    unit = 1.0
+    unit = max(objective(scaled)[0], np.finfo(float).tiny)  # so that the tolerance is relative
+    found = minimize(
+        objective,
+        scaled,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _MAX_ITERATIONS, "ftol": tolerance, "gtol": 0.0},
+    )
+    return np.asarray(found.x.reshape(start.shape) * stretch)
+
+
+def _squared_hinge(
+    margins: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    sample_weight: NDArray[np.float32],
+    binary: bool,
+) -> tuple[float, NDArray[np.float32]]:
+    """The loss and its slope; overwrites the margins ``(n, n_classes)``.
+
+    As in LIBLINEAR, a class's weight counts for its samples against the rest, not for the rest.
+    """
+    rows = np.arange(len(labels))
+    margins[rows, labels] *= -1
+    margins += 1
+    missing = np.maximum(margins, 0, out=margins)
+    slope = 2 * missing
+    if binary:
+        slope *= sample_weight[:, None]
+    else:
+        slope[rows, labels] *= sample_weight
+    total = 0.5 * float(np.einsum("ij,ij->", slope, missing, dtype=np.float64))
+    slope[rows, labels] *= -1
+    return total, slope
+
+
+def _log_loss(
+    margins: NDArray[np.float32], labels: NDArray[np.int64], sample_weight: NDArray[np.float32]
+) -> tuple[float, NDArray[np.float32]]:
+    """The loss and its slope; overwrites the margins ``(n, n_classes)``."""
+    rows = np.arange(len(labels))
+    margins -= margins.max(axis=1, keepdims=True)
+    own = margins[rows, labels]
+    slope = np.exp(margins, out=margins)
+    sums = slope.sum(axis=1)
+    total = float(np.dot(sample_weight.astype(np.float64), np.log(sums) - own))
+    slope /= sums[:, None]
+    slope[rows, labels] -= 1
+    slope *= sample_weight[:, None]
+    return total, slope
