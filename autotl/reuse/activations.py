@@ -202,7 +202,7 @@ class ActivationStore:
             [np.arange(sum(widths[: depth - 1]), sum(widths[:depth])) for depth in depths]
         )
         found = np.empty((len(pixels), len(columns)), dtype=np.float32)
-        name = f"features-{backbone.weights_hash}-{pixels.name}"
+        name = self._features_name(backbone)
         each_s = self._speeds[backbone.name].forward_s
 
         def compute(samples: NDArray[np.int64]) -> Tensor:
@@ -229,7 +229,15 @@ class ActivationStore:
         self, backbone: Backbone, depth: int, samples: NDArray[np.int64], view: View | None = None
     ) -> float:
         """Share of the activations of these samples that needn't be computed any more."""
-        entry = self._entries.get(self._name(backbone, depth, view))
+        return self._held_share(self._name(backbone, depth, view), backbone, samples)
+
+    def features_held_share(self, backbone: Backbone) -> float:
+        """Share of all pictures whose pooled features needn't be computed any more."""
+        everything = np.arange(len(self._view(backbone.image_size)))
+        return self._held_share(self._features_name(backbone), backbone, everything)
+
+    def _held_share(self, name: str, backbone: Backbone, samples: NDArray[np.int64]) -> float:
+        entry = self._entries.get(name)
         if entry is None or not len(samples):
             return 0.0
         return float(entry.held(self._view(backbone.image_size).rows[samples]).mean())
@@ -395,6 +403,9 @@ class ActivationStore:
         family = f"stage{depth}-{backbone.weights_hash}-{precision}-{self._device.type}"
         shown = "plain" if view is None else view.key
         return f"{family}-{self._view(backbone.image_size).name}+{shown}"
+
+    def _features_name(self, backbone: Backbone) -> str:
+        return f"features-{backbone.weights_hash}-{self._view(backbone.image_size).name}"
 
     def _alone(self, name: str) -> AbstractContextManager[object]:
         """Where processes share the store, only one computes an entry and the others wait."""

@@ -124,8 +124,9 @@ class Bottleneck:
         return FittedModel(backbone, network.eval(), task.n_classes, n_trained, probabilities)
 
     def cost(self, config: BottleneckConfig, task: Task) -> float:
-        """Seconds: one forward pass over all samples, and a solver linear in their number."""
-        forward_s = task.speeds[config.backbone].forward_s * len(task.labels)
+        """Seconds: a forward pass for features not yet held, a solver linear in the samples."""
+        missing = 1.0 - task.store.features_held_share(task.backbones[config.backbone])
+        forward_s = task.speeds[config.backbone].forward_s * len(task.labels) * missing
         n_features = task.backbones[config.backbone].num_features
         solver_s = 1e-7 * len(task.labels) * n_features * task.n_classes
         return forward_s + solver_s * len(task.folds)
