@@ -222,7 +222,7 @@ class _Problem:
         for C, *found in zip(Cs, *paths, strict=True):
             decisions = np.concatenate(
                 [
-                    values[part] @ coefficients[:, :-1].T + coefficients[:, -1]
+                    values[part] @ coefficients[:, :-1].T.astype(np.float32) + coefficients[:, -1]
                     for part, coefficients in zip(self.held_out, found, strict=True)
                 ]
             )

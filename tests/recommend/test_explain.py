@@ -181,6 +181,7 @@ def test_a_score_that_is_not_a_number_comes_after_those_that_are(records, decisi
         ("bottleneck", {}, "linear SVM on frozen features of `embedded`: the last 4 stages"),
         ("bottleneck", {"head": "logistic"}, "softmax probe on frozen features"),
         ("bottleneck", {"layers": "second_last"}, "the second-last stage, C = 0.003"),
+        ("bottleneck", {"C": "auto"}, "joined, C chosen on held-out training samples"),
         ("bottleneck", {"layers": "all"}, "all 5 stages joined"),
         ("new_strategy", {"depth": 3}, "new_strategy: backbone = embedded, depth = 3"),
     ],
