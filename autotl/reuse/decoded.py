@@ -84,7 +84,6 @@ class DecodedPictures:
                     values[place], original_size = self._decoded(sample)
                 except UnreadableImageError as error:
                     reasons[sample] = str(error) or "unreadable"
-                    seen.known[sample] = False
                     continue
                 seen.note(sample, original_size, values[place])
                 readable.append(place)
