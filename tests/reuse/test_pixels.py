@@ -244,6 +244,14 @@ def test_lost_files_are_made_again(
     assert len(reads(again)) == 12
 
 
+def test_pictures_none_of_which_can_be_read_leave_nothing(
+    make_table: MakeTable, quota: DiskQuota
+) -> None:
+    with pytest.raises(InputError, match="12 of 12 pictures can't be read"):
+        decode_table(make_table(broken=range(12)), 32, quota)
+    assert not quota.folder.exists()
+
+
 @pytest.mark.parametrize("file", [0, 1])
 def test_a_flipped_byte_is_mended_when_it_is_read(
     file: int, make_table: MakeTable, pictures: NDArray[np.uint8], quota: DiskQuota
