@@ -73,7 +73,6 @@ class DecodedPictures:
         n = len(self._seen.known)
         companion = self._quota.folder / f"{self._name}.npz"
         self._seen = seen = Seen.load(companion, n)
-        self._storing = self._reserve()
         missing = np.flatnonzero(~self._stored())
         reasons: dict[int, str] = {}
 
@@ -84,7 +83,6 @@ class DecodedPictures:
                     values[place], original_size = self._decoded(sample)
                 except UnreadableImageError as error:
                     reasons[sample] = str(error) or "unreadable"
-                    seen.known[sample] = False
                     continue
                 seen.note(sample, original_size, values[place])
                 readable.append(place)
@@ -111,8 +109,8 @@ class DecodedPictures:
             n_decoded = len(missing) - len(reasons)
             if n_decoded > n // 2 or (n_decoded and not seen.seconds):
                 seen.seconds = (time.perf_counter() - started) / n_decoded * n
-                if self._storing:
-                    self._reserve()
+            if seen.known.any() and self._storing is not False:
+                self._storing = self._reserve()
         finally:
             if len(missing) > len(reasons):
                 self._save(companion)
@@ -130,8 +128,6 @@ class DecodedPictures:
         if len(missing):
             decoded = self._decode_again(rows[missing].tolist())
             values[missing] = decoded
-            if self._storing is None:
-                self._storing = self._reserve()
             self._store(rows[missing], decoded)
         return values
 
@@ -179,6 +175,8 @@ class DecodedPictures:
         return self._quota.reserve(self._name, self._file.n_bytes + self._seen.n_bytes, seconds)
 
     def _store(self, rows: NDArray[np.int64], values: NDArray[np.uint8]) -> None:
+        if self._storing is None:
+            self._storing = self._reserve()
         if self._storing:
             try:
                 self._file.write(rows, values)

@@ -244,6 +244,14 @@ def test_lost_files_are_made_again(
     assert len(reads(again)) == 12
 
 
+def test_pictures_none_of_which_can_be_read_leave_nothing(
+    make_table: MakeTable, quota: DiskQuota
+) -> None:
+    with pytest.raises(InputError, match="12 of 12 pictures can't be read"):
+        decode_table(make_table(broken=range(12)), 32, quota)
+    assert not quota.folder.exists()
+
+
 @pytest.mark.parametrize("file", [0, 1])
 def test_a_flipped_byte_is_mended_when_it_is_read(
     file: int, make_table: MakeTable, pictures: NDArray[np.uint8], quota: DiskQuota
@@ -302,12 +310,14 @@ def test_files_deleted_during_a_fit(
     assert quota.clear() > 0
     assert np.array_equal(everything(store), pictures[:12])
     assert len(reads(table)) == 12
-    for n_reads in (12, 12):  # decoded and stored once more, then found
+    for n_reads in (24, 12):  # decoded and stored once more, then found
         other: PixelStore = pickle.loads(sent)  # noqa: S301
         assert np.array_equal(everything(other), pictures[:12])
         assert isinstance(other.source, DecodedPictures)
         assert other.source._table is not None
-        assert len(reads(other.source._table)) in (n_reads, n_reads * 2)
+        assert len(reads(other.source._table)) == n_reads
+    (entry,) = quota.entries()
+    assert entry.seconds > 0
     again = make_table()
     decode_table(again, 32, quota)
     assert len(reads(again)) == 12  # what was seen is gone too
@@ -564,6 +574,34 @@ def test_progress_counts_up_to_all(make_table: MakeTable, quota: DiskQuota) -> N
     told: list[tuple[int, int]] = []
     decode_table(make_table(), 32, quota, lambda done, n: told.append((done, n)))
     assert told[-1] == (12, 12)
+    told.clear()
+    decode_table(make_table(broken={3, 7}), 32, quota, lambda done, n: told.append((done, n)))
+    assert told == []
+    quota.clear()
+    for _ in range(2):
+        told.clear()
+        decode_table(make_table(broken={3}), 32, quota, lambda done, n: told.append((done, n)))
+        assert told == [(12, 12)]
+
+
+def test_the_time_to_decode_is_kept_with_the_pictures(
+    make_table: MakeTable, quota: DiskQuota, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = make_table(40, stop_at=20)
+
+    def seconds() -> float:
+        return float(len(reads(table)))  # a second per picture
+
+    monkeypatch.setattr(decoded_module.time, "perf_counter", seconds)
+    with pytest.raises(KeyboardInterrupt):
+        decode_table(table, 32, quota)
+    table = make_table(40)
+    decode_table(table, 32, quota)
+    assert len(reads(table)) < 40
+    assert [entry.seconds for entry in quota.entries()] == [40.0]
+    table = make_table(40)
+    decode_table(table, 32, quota)
+    assert [entry.seconds for entry in quota.entries()] == [40.0]
 
 
 def test_any_other_exception_surfaces(make_table: MakeTable, quota: DiskQuota) -> None:

@@ -54,6 +54,12 @@ class TestGreedyDual:
         assert rule.names == ["dear", "small and dear", "new"]
         assert rule.n_bytes == 95
 
+    def test_what_counts_is_the_time_per_byte(self) -> None:
+        rule = GreedyDual(100)
+        rule.admit("long but large", 80, 10.0)
+        rule.admit("short and small", 10, 5.0)
+        assert rule.admit("new", 20, 1.0) == ["long but large"]
+
     def test_as_many_go_as_are_needed(self) -> None:
         rule = GreedyDual(100)
         for i in range(10):

@@ -56,10 +56,10 @@ def test_what_is_written_is_read_in_any_order(
     rows = np.array([30, 5, 6, 7, 0, 39])
     open_rows().write(rows, values[rows])
     for file in (open_rows(), pickle.loads(pickle.dumps(open_rows()))):  # noqa: S301
-        asked = np.array([7, 6, 30, 30, 31, 39, 0])
+        asked = np.array([7, 6, 30, 30, 31, 39, 0, 5, 20, 6])
         for _ in range(2):  # before and after the rows were verified
             found, held = file.read(asked)
-            assert held.tolist() == [True, True, True, True, False, True, True]
+            assert held.tolist() == [*[True] * 4, False, *[True] * 3, False, True]
             assert np.array_equal(found[held], values[asked[held]])
             assert file.held(asked).tolist() == held.tolist()
 
@@ -129,6 +129,7 @@ def test_a_flipped_byte_costs_one_row_and_is_mended(
     check(damaged, values, np.setdiff1d(ALL, [11, 20]))
     assert np.flatnonzero(~damaged.held(ALL)).tolist() == [11, 20]
     damaged.write(np.array([11, 20]), values[[11, 20]])
+    assert damaged.held(ALL).all()
     check(damaged, values, ALL)
     check(open_rows(), values, ALL)
 
@@ -161,6 +162,18 @@ def test_a_truncated_file_loses_its_end(
     check(file, values, ALL if known and which == "checksums" else left)
     other.write(ALL[25:], values[25:])
     check(open_rows(), values, ALL)
+
+
+def test_a_hole_where_rows_were_is_not_believed(
+    open_rows: OpenRows, values: NDArray[np.float32], place: Path
+) -> None:
+    file = open_rows()
+    file.write(ALL, values)
+    check(file, values, ALL)
+    os.truncate(place, 60 * 25)
+    check(file, values, ALL[:25])
+    open_rows().write(ALL[39:], values[39:])
+    check(file, values, np.append(ALL[:25], 39))
 
 
 @pytest.mark.parametrize("which", ["rows", "checksums"])

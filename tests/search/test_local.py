@@ -54,6 +54,7 @@ class Watch(Progress):
 
     def epoch(self, number: int, progress: float, score: float) -> None:
         if self.interrupt:
+            self.interrupt = False  # once, however many workers tell of an epoch
             raise KeyboardInterrupt
 
     def trial_ended(self, number: int, strategy: str, state: str, *rest: Any) -> None:
