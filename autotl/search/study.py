@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from autotl.search.records import TrialStore
 from autotl.search.sampler import STRATEGY, StrategySampler
 from autotl.search.storage import open_storage
 from autotl.strategies import STRATEGIES
-from autotl.strategies.base import Task
+from autotl.strategies.base import StrategyConfig, Task, TrialRecord
 from autotl.tracking.base import FitRun
 
-_MAX_UNAFFORDABLE = 8
-"""So many proposals in a row that don't fit into the time left end the search."""
-_NEVER_BEGUN = "unaffordable"
+_MAX_PASSED_OVER = 24
+"""So many proposals in a row that were tried before or don't fit into the time left end it."""
+_REPEATED, _UNAFFORDABLE = "repeated", "unaffordable"
 _SEEDS_APART = 1_000_003
 
 
@@ -153,8 +153,8 @@ def _run_trials(
     fit_run: FitRun,
     progress: Progress,
 ) -> None:
-    n_unaffordable = 0
-    while n_unaffordable < _MAX_UNAFFORDABLE:
+    n_passed_over = 0
+    while n_passed_over < _MAX_PASSED_OVER:
         records = store.load()
         usable = any(record.result is not None for record in records)
         if records and budget.deadline_for(0.0, records).passed:
@@ -171,12 +171,13 @@ def _run_trials(
                 cost_s = strategy.cost(config, task)
                 predicted_s = cost_s * correction(records, strategy.name)
                 deadline = budget.deadline_for(predicted_s, records) if usable else NEVER
-                if deadline.left_s() < predicted_s:
-                    trial.set_user_attr("state", _NEVER_BEGUN)
+                repeats = _has_ended(records, strategy.name, config)
+                if repeats or deadline.left_s() < predicted_s:
+                    trial.set_user_attr("state", _REPEATED if repeats else _UNAFFORDABLE)
                     study.tell(trial, state=TrialState.FAIL)
-                    n_unaffordable += 1
+                    n_passed_over += 1
                     continue
-            n_unaffordable = 0
+            n_passed_over = 0
             record = run_trial(
                 trial, strategy, config, task, profile, fit_run, deadline, progress, predicted_s
             )
@@ -192,9 +193,21 @@ def _run_trials(
             raise KeyboardInterrupt
 
 
+def _has_ended(records: Sequence[TrialRecord], strategy: str, config: StrategyConfig) -> bool:
+    """Whether the same config was run to its end, or pruned: it would do the same again."""
+    values = config.model_dump()
+    return any(
+        record.strategy == strategy
+        and record.config == values
+        and record.state in ("complete", "pruned")
+        for record in records
+    )
+
+
 def _n_begun(study: optuna.Study) -> int:
-    """Trials that are running or have ended, those that were never begun not counted."""
+    """Trials that are running or have ended, those that were passed over not counted."""
     return sum(
-        trial.state != TrialState.WAITING and trial.user_attrs.get("state") != _NEVER_BEGUN
+        trial.state != TrialState.WAITING
+        and trial.user_attrs.get("state") not in (_REPEATED, _UNAFFORDABLE)
         for trial in study.get_trials(deepcopy=False)
     )
