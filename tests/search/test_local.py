@@ -24,6 +24,8 @@ from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
 from autotl.tracking.base import NullFitRun
 
+SPEED = Speed("fp32", False, (0.0, *[1e-4] * 5), (4e-4,) * 6)
+
 
 @pytest.fixture
 def prepared(
@@ -34,7 +36,7 @@ def prepared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Prepared:
     """A task that can be sent to another process."""
-    monkeypatch.setattr(preparation, "measure_speed", lambda *_: Speed("fp32", False, 1e-4, 4e-4))
+    monkeypatch.setattr(preparation, "measure_speed", lambda *_: SPEED)
     config = make_config({"backbones": [f"resnet10t@{weights_file}"], "device": "cpu"})
     data = (pictures, picture_labels)
     return prepare(data, None, None, config, tmp_path / "cache", Deadline(None), Progress())

@@ -343,7 +343,11 @@ def test_cost_is_positive_and_grows_with_the_work(
     )
     assert strategy.cost(config, twice) > cost
     slower = {
-        name: replace(speed, forward_s=2 * speed.forward_s, train_s=2 * speed.train_s)
+        name: replace(
+            speed,
+            forward_to=tuple(2 * s for s in speed.forward_to),
+            train_from=tuple(2 * s for s in speed.train_from),
+        )
         for name, speed in task.speeds.items()
     }
     assert strategy.cost(config, replace(task, speeds=slower)) > cost

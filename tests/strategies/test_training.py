@@ -341,7 +341,7 @@ def test_measured_layout_and_precision_are_used(
             (inputs[0].is_contiguous(memory_format=torch.channels_last), output.dtype)
         )
     )
-    speeds = {backbone.name: Speed("bf16", True, 1e-4, 4e-4)}
+    speeds = {backbone.name: Speed("bf16", True, (0.0, *[1e-4] * 5), (4e-4,) * 6)}
     model = train(
         network, task=replace(make_task(), speeds=speeds), validation=np.arange(30, 40), epochs=1
     )
