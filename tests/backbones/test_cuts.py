@@ -38,8 +38,8 @@ NETWORKS: dict[str, tuple[int, dict[str, Any], str]] = {
     "densenet121": (32, {"block_config": (1, 1, 1, 1), "growth_rate": 8}, "yyyy-"),
     "hrnet_w18_small": (32, {}, "y----"),
 }
-"""By timm's name and a word: side of the pictures, options, and per depth from 1 on whether it can be
-cut there."""
+"""By timm's name and a word: side of the pictures, options, and whether it can be cut at the depths
+from 1 on."""
 
 HEAD_WITH_LAYERS = ("convnext_atto", "mobilenetv3_small_050")
 BIG = ("hrnet_w18_small",)

@@ -56,6 +56,7 @@ class Watch(Progress):
 
     def epoch(self, number: int, progress: float, score: float) -> None:
         if self.interrupt:
+            self.interrupt = False  # once: further epochs may be on their way
             raise KeyboardInterrupt
 
     def trial_ended(self, number: int, strategy: str, state: str, *rest: Any) -> None:
