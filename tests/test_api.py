@@ -46,6 +46,10 @@ def data(tmp_path_factory: pytest.TempPathFactory, pictures: NDArray[np.uint8]) 
     return folder
 
 
+SPEED = Speed("fp32", False, (0.0, *[0.002] * 5), (*[0.03] * 5, 0.01))
+"""One that allows few epochs in a budget of 100 s."""
+
+
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All fits of this module share an output folder, since a new MLflow store takes seconds."""
@@ -56,7 +60,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _speeds() -> Iterator[None]:
     """Speeds that allow few epochs in a budget of 100 s, the same in every fit."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "measure_speed", lambda *_: Speed("fp32", False, 0.002, 0.03))
+        patch.setattr(preparation, "measure_speed", lambda *_: SPEED)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield
 

@@ -11,7 +11,8 @@ whole network's before it is used.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import torch
@@ -99,9 +100,11 @@ class _Head(_Bypassed):
     """What lies above the last stage: the classifier, or a head with more layers."""
 
     def _upper(self, network: StagedNetwork, x: Tensor) -> nn.Module:
-        if network.head_is_classifier:
-            return network.classifier
-        return super()._upper(network, x)
+        if not network.head_is_classifier:
+            return super()._upper(network, x)
+        if _head_drops(network, x):
+            raise ValueError("the dropout before the classifier would be left out")
+        return network.classifier
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(n, n_classes)`` of what :meth:`StagedNetwork.activation` gives at the end."""
@@ -128,9 +131,22 @@ class _Substituted(_Bypassed):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(n, n_classes)`` of activations ``(n, ...)`` at the cut."""
+        with self._giving(x) as dummy:
+            return super().forward(dummy)
+
+    def activation(self, x: Tensor, depth: int) -> Tensor:
+        """The activation at a depth from the one at the cut, see :class:`StagedNetwork`."""
+        if depth == self.start:
+            return x
+        with self._giving(x) as dummy:
+            return super().activation(dummy, depth)
+
+    @contextmanager
+    def _giving(self, x: Tensor) -> Iterator[Tensor]:
+        """Within it, the activation takes the place of what the yielded picture leads to."""
         self._given = x
         try:
-            return super().forward(self.get_buffer("dummy"))
+            yield self.get_buffer("dummy")
         finally:
             self._given = None
 
@@ -139,7 +155,8 @@ class _Substituted(_Bypassed):
         super().train(mode)
         if mode:
             for module in self.model.children():
-                if not any(p.requires_grad for p in module.parameters()):
+                parameters = list(module.parameters())
+                if parameters and not any(p.requires_grad for p in parameters):
                     module.eval()
         return self
 
@@ -147,6 +164,18 @@ class _Substituted(_Bypassed):
 class _Skip(nn.Module):
     def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
         return x
+
+
+def _head_drops(network: StagedNetwork, x: Tensor) -> bool:
+    """Whether the head of a network in eval mode would be random in train mode."""
+    end = network.model.forward_features(x)  # type: ignore[operator]
+    network.model.train()
+    try:
+        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+            first, second = (network.model.forward_head(end) for _ in range(2))  # type: ignore[operator]
+    finally:
+        network.eval()
+    return not torch.equal(first, second)
 
 
 def _ran_before(network: StagedNetwork, depth: int, x: Tensor) -> list[str]:

@@ -29,6 +29,8 @@ from autotl.reuse.quota import DiskQuota, GreedyDual
 from autotl.reuse.tensors import DeviceRows, FileRows, TensorRows
 
 _BATCH = 128
+_LEAST = 16
+"""A CPU rounds otherwise in smaller batches: they are filled up to this."""
 
 
 class View(Protocol):
@@ -207,9 +209,9 @@ class ActivationStore:
 
         def compute(samples: NDArray[np.int64]) -> Tensor:
             with torch.no_grad():
-                x = self._input(backbone, samples, None)
+                x = self._input(backbone, _filled(samples), None)
                 read = network.features(x, range(1, network.num_stages + 1))
-            return torch.cat(read, dim=1)
+            return torch.cat(read, dim=1)[: len(samples)]
 
         with self._alone(name):
             for start in range(0, len(pixels), _BATCH):
@@ -334,7 +336,7 @@ class ActivationStore:
         """Activations from the deepest depth below whose activations are held, or from pixels."""
         speed = self._speeds[backbone.name]
         network = self._network(backbone)
-        padded = np.resize(samples, max(2, len(samples)))  # one picture alone is rounded otherwise
+        padded = _filled(samples)
         held = self._held_below(backbone, depth, padded, view)
         if held is None:
             x = self._input(backbone, padded, view)
@@ -431,6 +433,11 @@ class _Entry:
 
     def write(self, rows: NDArray[np.int64], values: Tensor) -> None:
         self.rows.write(rows, values.permute(0, 2, 3, 1) if self.permuted else values)
+
+
+def _filled(samples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Samples, repeated if they are few."""
+    return np.resize(samples, max(_LEAST, len(samples)))
 
 
 def _is_channels_last(values: Tensor) -> bool:

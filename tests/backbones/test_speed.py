@@ -21,6 +21,10 @@ def test_speed_is_measured_without_a_trace(
     assert speed.precision in {"fp32", "bf16"}
     assert 0 < speed.forward_s < 1
     assert 0 < speed.train_s < 1
+    assert speed.forward_to[0] == 0
+    assert list(speed.forward_to) == sorted(speed.forward_to)
+    assert all(seconds > 0 for seconds in speed.train_from)
+    assert len(speed.forward_to) == len(speed.train_from) == backbone.num_stages + 1
 
 
 def test_scratch_only_backbones_are_measured_too(backbone: Backbone) -> None:
@@ -30,8 +34,8 @@ def test_scratch_only_backbones_are_measured_too(backbone: Backbone) -> None:
 
 
 def test_layout() -> None:
-    assert Speed("fp32", True, 1.0, 1.0).memory_format == torch.channels_last
-    assert Speed("fp32", False, 1.0, 1.0).memory_format == torch.contiguous_format
+    assert Speed("fp32", True, (0.0, 1.0), (1.0, 0.5)).memory_format == torch.channels_last
+    assert Speed("fp32", False, (0.0, 1.0), (1.0, 0.5)).memory_format == torch.contiguous_format
 
 
 def test_precision_of_the_context() -> None:

@@ -139,7 +139,7 @@ def _profile(
         image_size=64,
         samples_per_parameter=(n_samples or len(labels)) / n_parameters,
         similarity=measured,
-        speed=Speed(precision="fp32", channels_last=False, forward_s=1e-4, train_s=4e-4),
+        speed=Speed("fp32", False, (0.0, *[1e-4] * 5), (4e-4,) * 6),
         max_epochs=40,
     )
     return DatasetProfile(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from autotl.search.budget import (
     UNLIMITED_EPOCHS,
     SearchBudget,
     affordable_epochs,
+    correction,
 )
 from autotl.strategies.base import TrialRecord, TrialResult
 
@@ -59,6 +62,36 @@ def test_or_for_that_of_the_best_trial_so_far_if_that_takes_longer() -> None:
     records = [record(0.9, 70.0), record(0.8, 300.0), record(None, 500.0)]
     found = budget.deadline_for(40.0, records)
     assert found.at == pytest.approx(1_000.0 - CLOSING_S - 70.0)
+
+
+def timed(seconds: float, cost_s: float, **changes: Any) -> TrialRecord:
+    """A complete trial of fine-tuning that took so long and was predicted to take so long."""
+    return replace(record(0.5, seconds), cost_s=cost_s, **changes)
+
+
+def test_predictions_are_corrected_by_the_median_of_what_trials_took() -> None:
+    assert correction([], "finetune") == 1.0
+    assert correction([timed(6.0, 2.0)], "finetune") == pytest.approx(3.0)
+    records = [timed(2.0, 2.0), timed(6.0, 2.0), timed(100.0, 20.0)]
+    assert correction(records, "finetune") == pytest.approx(3.0)
+    assert correction(records[:2], "finetune") == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1e-3, 0.125), (1e3, 8.0), (7.9, 7.9)])
+def test_correction_has_bounds(seconds: float, expected: float) -> None:
+    assert correction([timed(seconds, 1.0)], "finetune") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("state", ["pruned", "deadline", "failed", "interrupted"])
+def test_only_complete_trials_of_the_strategy_correct(state: str) -> None:
+    records = [
+        timed(3.0, 1.0),
+        *(timed(7.0, 1.0, state=state), timed(6.0, 1.0, strategy="scratch")),
+        timed(5.0, 0.0),  # its cost wasn't asked
+    ]
+    assert correction(records, "finetune") == pytest.approx(3.0)
+    assert correction(records, "scratch") == pytest.approx(6.0)
+    assert correction(records, "bottleneck") == 1.0
 
 
 def test_without_a_limit_there_is_no_deadline() -> None:

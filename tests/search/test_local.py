@@ -24,6 +24,8 @@ from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
 from autotl.tracking.base import NullFitRun
 
+SPEED = Speed("fp32", False, (0.0, *[1e-4] * 5), (4e-4,) * 6)
+
 
 @pytest.fixture
 def prepared(
@@ -34,7 +36,7 @@ def prepared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Prepared:
     """A task that can be sent to another process."""
-    monkeypatch.setattr(preparation, "measure_speed", lambda *_: Speed("fp32", False, 1e-4, 4e-4))
+    monkeypatch.setattr(preparation, "measure_speed", lambda *_: SPEED)
     config = make_config({"backbones": [f"resnet10t@{weights_file}"], "device": "cpu"})
     data = (pictures, picture_labels)
     return prepare(data, None, None, config, tmp_path / "cache", Deadline(None), Progress())
@@ -54,7 +56,7 @@ class Watch(Progress):
 
     def epoch(self, number: int, progress: float, score: float) -> None:
         if self.interrupt:
-            self.interrupt = False  # once, however many workers tell of an epoch
+            self.interrupt = False  # once: further epochs may be on their way
             raise KeyboardInterrupt
 
     def trial_ended(self, number: int, strategy: str, state: str, *rest: Any) -> None:
@@ -65,7 +67,7 @@ class Watch(Progress):
 
 
 def test_two_processes_share_a_study(prepared: Prepared, make_spec: Callable[..., Any]) -> None:
-    spec: StudySpec = make_spec(strategies=("scratch",), n_trials=7)
+    spec: StudySpec = make_spec(strategies=("bottleneck",), n_trials=7)
     create_study(spec, prepared.profile)
     watch = Watch()
     assert run_search(spec, prepared.task, prepared.profile, NullFitRun(), watch, 2)
@@ -74,7 +76,7 @@ def test_two_processes_share_a_study(prepared: Prepared, make_spec: Callable[...
     assert {record.state for record in records} <= {"complete", "pruned"}
     assert sorted(watch.started) == [record.number for record in records]
     assert sorted(number for number, _ in watch.ended) == sorted(watch.started)
-    drawn = [(r.config["lr"], r.config["weight_decay"]) for r in records]
+    drawn = [(r.config["C"], r.config["layers"], r.config["head"]) for r in records]
     assert len(set(drawn)) == 7  # no worker repeats another's draws
     kept = [r.number for r in records if TrialStore(spec.folder / "trials").load_model(r)]
     best = max(r.result.score for r in records if r.result)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -184,6 +185,26 @@ def test_every_epoch_is_logged_once_in_order(task: Task) -> None:
     ]
     assert [(p.progress, p.score) for p in record.curve] == [(0.25, 0.1), (0.5, 0.2), (0.75, 0.3)]
     assert spy.calls[-1][:2] == ("end", "complete")
+
+
+def test_what_a_trial_was_predicted_to_take_is_in_its_record(task: Task) -> None:
+    record, spy = run_one(complete, task, predicted_s=2.0)
+    figures = spy.calls[-1][2]
+    assert figures["predicted_seconds"] == 2.0
+    assert figures["seconds_by_predicted"] == pytest.approx(record.seconds / 2.0)
+    _, pruned = run_one(raising(TrialStopped("pruned")), task, predicted_s=2.0)
+    assert pruned.calls[-1][2]["predicted_seconds"] == 2.0
+    _, without = run_one(complete, task)
+    assert not {"predicted_seconds", "seconds_by_predicted"} & without.calls[-1][2].keys()
+
+
+def test_figures_of_the_work_are_in_the_record(task: Task) -> None:
+    def behave(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+        return replace(result_of(task, 0.75), figures={"store_reads": 7.0})
+
+    _, spy = run_one(behave, task)
+    assert spy.calls[-1][2]["store_reads"] == 7.0
+    assert spy.calls[-1][2]["validation_accuracy"] == 0.75
 
 
 def test_a_trial_ends_when_its_time_is_over(task: Task) -> None:

@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution
 from optuna.trial import FixedTrial, TrialState
-from search_helpers import NAMES, Scripted, ScriptedConfig, result_of
+from search_helpers import NAMES, Scripted, ScriptedConfig, SpyRun, result_of
 
 import autotl.search.study as study_module
 from autotl.analysis.rules import triggered
@@ -225,6 +225,38 @@ def test_a_trial_gets_no_more_time_than_the_final_fit_leaves_it(
     late = replace(spec, name="late", folder=spec.folder / "late", deadline=Deadline.after(75.0))
     records = search(late, task, make_profile())
     assert "finetune" not in {record.strategy for record in records}
+
+
+def test_predictions_are_corrected_by_the_trials_before(
+    script: Script, task: Task, make_spec: MakeSpec, make_profile: MakeProfile
+) -> None:
+    """Trials take no time here, an eighth at least is expected; what was predicted is kept."""
+
+    def last(spec: StudySpec, profile: Any) -> tuple[list[TrialRecord], list[float]]:
+        spy = SpyRun()
+        create_study(spec, profile)
+        assert run_worker(spec, task, profile, spy, Progress())
+        figures = [call[2] for call in spy.calls if call[0] == "end"]
+        return (
+            study_module.TrialStore(spec.folder / "trials").load(),
+            [found["predicted_seconds"] for found in figures],
+        )
+
+    strategies = script()
+    strategies["finetune"].cost_s = 40.0
+    records, predicted = last(make_spec(strategies=("finetune",), n_trials=3), make_profile())
+    assert [record.cost_s for record in records] == [40.0, 40.0, 40.0]
+    assert predicted == [40.0, 5.0, 5.0]
+
+
+def test_a_trial_that_others_show_to_be_cheaper_is_begun(
+    script: Script, task: Task, make_spec: MakeSpec, make_profile: MakeProfile
+) -> None:
+    strategies = script()
+    strategies["finetune"].cost_s = 80.0  # 6 s for the closing, 3/4 of it for the final fit
+    spec = make_spec(strategies=("finetune",), n_trials=3, deadline=Deadline.after(60.0))
+    records = search(spec, task, make_profile())
+    assert len(records) == 3  # the first one is begun in any case
 
 
 def test_an_interrupt_ends_the_worker_and_keeps_what_was_found(

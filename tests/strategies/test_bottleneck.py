@@ -71,7 +71,7 @@ def test_solves_on_the_features_of_the_training_samples(
 ) -> None:
     labels = np.repeat([0, 1, 2], [40, 40, 10])
     task = make_task(labels=labels)
-    features = task.features.features(backbone, (4, 5))
+    features = task.store.features(backbone, (4, 5))
     expected = solve_linear(
         features[TRAIN], labels[TRAIN], 3, head=head, C=0.3, balanced=balanced, seed=task.seed
     )

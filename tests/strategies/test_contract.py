@@ -343,13 +343,17 @@ def test_cost_is_positive_and_grows_with_the_work(
     )
     assert strategy.cost(config, twice) > cost
     slower = {
-        name: replace(speed, forward_s=2 * speed.forward_s, train_s=2 * speed.train_s)
+        name: replace(
+            speed,
+            forward_to=tuple(2 * s for s in speed.forward_to),
+            train_from=tuple(2 * s for s in speed.train_from),
+        )
         for name, speed in task.speeds.items()
     }
     assert strategy.cost(config, replace(task, speeds=slower)) > cost
     if "epochs" in type(config).model_fields:
         more = config.model_copy(update={"epochs": 3 * config.epochs})  # type: ignore[attr-defined]
-        assert strategy.cost(more, task) == pytest.approx(3 * cost)
+        assert cost < strategy.cost(more, task) <= 3 * cost * (1 + 1e-9)  # some is done once
 
 
 def test_freezing_makes_training_cheaper(suggest: Suggest, make_task: MakeTask) -> None:

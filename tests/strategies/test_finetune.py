@@ -128,7 +128,7 @@ def test_probe_head_starts_as_the_solved_probe(
     labels = np.repeat([0, 1, 2, 0], [30, 20, 5, 35])
     task = make_task(labels=labels)
     model = fit(task, head="probe", lr=STILL, freeze_depth=5, balanced=balanced)
-    features = task.features.features(backbone, (5,))
+    features = task.store.features(backbone, (5,))
     solved = solve_linear(
         features[TRAIN], labels[TRAIN], 3, head="logistic", C=0.01, balanced=balanced, seed=0
     )

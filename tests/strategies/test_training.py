@@ -201,7 +201,8 @@ def test_validation_probabilities_are_those_of_the_final_network(
     validation = np.arange(30, 60)
     model = train(validation=validation)
     found = model.predict_proba(make_task().pixels(32), validation, device=torch.device("cpu"))
-    assert np.array_equal(found, model.validation_probabilities)
+    assert model.validation_probabilities is not None
+    np.testing.assert_allclose(found, model.validation_probabilities, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -299,10 +300,16 @@ def test_gradients_flow_to_given_parameters_only(train: Train, backbone: Backbon
 
 @pytest.mark.parametrize(
     ("n_samples", "expected"),
-    [(0, 16), (1, 16), (100, 16), (320, 16), (640, 32), (1280, 64), (10**6, 64)],
+    [(0, 2), (1, 2), (5, 5), (100, 16), (320, 16), (640, 32), (1280, 64), (10**6, 64)],
 )
 def test_batch_size_grows_with_the_samples(n_samples: int, expected: int) -> None:
     assert batch_size_for(n_samples) == expected
+
+
+def test_batch_size_is_no_larger_than_memory_allows() -> None:
+    assert batch_size_for(10**6, most=24) == 24
+    assert batch_size_for(10**6, most=200) == 64
+    assert batch_size_for(100, most=2) == 2
 
 
 def test_fewer_samples_than_a_batch(train: Train) -> None:
@@ -341,7 +348,7 @@ def test_measured_layout_and_precision_are_used(
             (inputs[0].is_contiguous(memory_format=torch.channels_last), output.dtype)
         )
     )
-    speeds = {backbone.name: Speed("bf16", True, 1e-4, 4e-4)}
+    speeds = {backbone.name: Speed("bf16", True, (0.0, *[1e-4] * 5), (4e-4,) * 6)}
     model = train(
         network, task=replace(make_task(), speeds=speeds), validation=np.arange(30, 40), epochs=1
     )
