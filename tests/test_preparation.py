@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,6 +19,7 @@ from autotl.preparation import Prepared, disk_quota, memory_cache_bytes, name_of
 from autotl.progress import Progress
 from autotl.runtime import Deadline
 
+CPU = torch.device("cpu")
 Prepare = Callable[..., Prepared]
 
 
@@ -43,7 +45,7 @@ def notes() -> Notes:
 @pytest.fixture
 def speed() -> list[Speed]:
     """What each backbone is said to cost; a test may put another one."""
-    return [Speed("fp32", False, 1e-4, 4e-4)]
+    return [Speed("fp32", False, (0.0, 1e-4), (4e-4, 0.0))]
 
 
 @pytest.fixture
@@ -214,7 +216,7 @@ def test_little_time_means_one_hold_out(
     speed: list[Speed],
     notes: Notes,
 ) -> None:
-    speed[0] = Speed("fp32", False, 1e-5, train_s)
+    speed[0] = Speed("fp32", False, (0.0, 1e-5), (train_s, 0.0))
     prepared = make((pictures, picture_labels), time_budget_s=150.0)
     told = any("hold-out" in note for note in notes.notes)
     if n_folds is None:
@@ -293,10 +295,10 @@ def test_the_default_cache_is_a_tenth_of_the_free_disk_and_at_most_20_gb(
 def test_the_default_memory_is_a_quarter_of_what_is_available(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(preparation, "available_memory_bytes", lambda: 4_000_000)
-    assert memory_cache_bytes(make_config({})) == 1_000_000
-    assert memory_cache_bytes(make_config({"memory_cache_gb": 0})) == 0
-    assert memory_cache_bytes(make_config({"memory_cache_gb": 2.5})) == 2_500_000_000
+    monkeypatch.setattr(preparation, "free_memory_bytes", lambda _: 4_000_000)
+    assert memory_cache_bytes(make_config({}), CPU) == 1_000_000
+    assert memory_cache_bytes(make_config({"memory_cache_gb": 0}), CPU) == 0
+    assert memory_cache_bytes(make_config({"memory_cache_gb": 2.5}), CPU) == 2_500_000_000
 
 
 @pytest.fixture

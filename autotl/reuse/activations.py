@@ -245,6 +245,11 @@ class ActivationStore:
         return float(entry.held(self._view(backbone.image_size).rows[samples]).mean())
 
     @property
+    def memory_used_bytes(self) -> int:
+        """What is set aside for activations in the device's memory, by this process."""
+        return self._memory.n_bytes
+
+    @property
     def disk_used_bytes(self) -> int:
         """Bytes of all that the cache holds on disk, decoded pictures included."""
         return 0 if self._quota is None else sum(e.n_bytes for e in self._quota.entries())

@@ -200,10 +200,14 @@ def test_what_a_trial_was_predicted_to_take_is_in_its_record(task: Task) -> None
 
 def test_figures_of_the_work_are_in_the_record(task: Task) -> None:
     def behave(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
-        return replace(result_of(task, 0.75), figures={"store_reads": 7.0})
+        task.store.meter.count(7, 2, each_s=0.5)
+        return result_of(task, 0.75)
 
-    _, spy = run_one(behave, task)
-    assert spy.calls[-1][2]["store_reads"] == 7.0
+    task.store.meter.count(100, 100, each_s=1.0)  # by an earlier trial
+    record, spy = run_one(behave, task)
+    expected = {"store_reads": 7.0, "store_misses": 2.0, "saved_seconds": 3.5}
+    assert expected.items() <= spy.calls[-1][2].items()
+    assert expected.items() <= record.figures.items()
     assert spy.calls[-1][2]["validation_accuracy"] == 0.75
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -152,9 +153,13 @@ def test_a_second_worker_adds_nothing_to_a_study_that_is_done(
 def test_workers_draw_differently(
     script: Script, task: Task, make_spec: MakeSpec, make_profile: MakeProfile
 ) -> None:
+    numbers = itertools.count()
+
     def x_of(worker: int) -> float:
         strategies = script()
-        spec = make_spec(name=f"w{worker}", folder=make_spec().folder / str(worker), n_trials=1)
+        spec = make_spec(
+            name=f"w{worker}", folder=make_spec().folder / str(next(numbers)), n_trials=1
+        )
         create_study(spec, make_profile())
         assert run_worker(spec, task, make_profile(), NullFitRun(), Progress(), worker)
         return strategies["bottleneck"].ran[0].x
@@ -195,7 +200,7 @@ def test_proposals_that_do_not_fit_into_the_time_left_end_the_search(
     assert [record.strategy for record in records] == ["bottleneck"]  # the one that must be
     others = trials_of(spec)[1:]
     begun = [t for t in others if t.state != TrialState.WAITING]
-    assert len(begun) == study_module._MAX_UNAFFORDABLE
+    assert len(begun) == study_module._MAX_PASSED_OVER
     assert {t.user_attrs["state"] for t in begun} == {"unaffordable"}
 
 

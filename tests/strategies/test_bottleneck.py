@@ -90,7 +90,7 @@ def test_c_is_chosen_and_reported(make_task: MakeTask, backbone: Backbone) -> No
     config = BottleneckConfig(backbone=backbone.name, layers="last_2", head="svm", balanced=False)
     task = make_task()
     model = Bottleneck().fit(config, task, TRAIN, VALIDATION, Reporter())
-    features = task.features.features(backbone, (4, 5))
+    features = task.store.features(backbone, (4, 5))
     expected = solve_linear(
         features[TRAIN],
         task.labels[TRAIN],
