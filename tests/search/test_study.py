@@ -315,3 +315,26 @@ def test_a_study_says_which_data_it_is_about(
     study = optuna.load_study(study_name=spec.name, storage=spec.storage)
     assert study.user_attrs["autotl.fingerprint"] == make_profile().fingerprint
     assert study.direction.name == "MAXIMIZE"
+
+
+def test_a_config_that_has_ended_is_not_run_again(
+    script: Script,
+    task: Task,
+    make_spec: MakeSpec,
+    make_profile: MakeProfile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strategies = script()
+    monkeypatch.setattr(
+        Scripted,
+        "suggest",
+        lambda self, trial, _: ScriptedConfig(
+            backbone="embedded", x=trial.suggest_categorical(f"{self.name}.x", (0.25, 0.75))
+        ),
+    )
+    spec = make_spec(n_trials=20)
+    records = search(spec, task, make_profile())
+    assert len(records) == 6  # 3 strategies with 2 configs
+    assert all(len({c.x for c in s.ran}) == len(s.ran) == 2 for s in strategies.values())
+    states = [t.user_attrs.get("state") for t in trials_of(spec)]
+    assert states.count("repeated") >= study_module._MAX_PASSED_OVER

@@ -356,3 +356,34 @@ def test_measured_layout_and_precision_are_used(
     assert model.validation_probabilities is not None
     assert model.validation_probabilities.dtype == np.float32
     assert all(value.dtype != torch.bfloat16 for value in model.tensors().values())
+
+
+class Fixed(nn.Module):
+    """Logits that depend on nothing but a parameter which hardly moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([[9.0, 0.0, 0.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits.expand(len(x), 3)
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(3, 3), (10, 5), (40, 13)])
+def test_training_ends_when_its_predictions_have_settled(
+    epochs: int, expected: int, make_task: MakeTask, backbone: Backbone
+) -> None:
+    task, watching, network = make_task(), Watching(), Fixed()
+    config = RECIPE.model_copy(update={"backbone": backbone.name, "epochs": epochs, "lr": 1e-6})
+    fold = task.folds[0]
+    train_network(
+        network,
+        backbone,
+        [(list(network.parameters()), 1e-6)],
+        config,
+        task,
+        fold.train,
+        fold.validation,
+        watching,
+    )
+    assert len(watching.reports) == expected
