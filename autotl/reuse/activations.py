@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,9 +23,9 @@ from autotl.backbones.cuts import cut
 from autotl.backbones.speed import Speed, autocast
 from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.zoo import Backbone
+from autotl.reuse.entries import Entries, Meter
 from autotl.reuse.pixels import PixelView
-from autotl.reuse.quota import DiskQuota, GreedyDual
-from autotl.reuse.tensors import DeviceRows, FileRows, TensorRows
+from autotl.reuse.quota import DiskQuota
 
 _BATCH = 128
 _LEAST = 16
@@ -46,53 +45,10 @@ class View(Protocol):
         ...
 
 
-@dataclass
-class Meter:
-    """What a store did so far.
-
-    Attributes:
-        n_read: activations that were there, one per picture asked for.
-        n_computed: activations that weren't.
-        saved_s: seconds that computing those that were there would have taken.
-        n_trained: pictures that training steps were made with, as often as they were.
-    """
-
-    n_read: int = 0
-    n_computed: int = 0
-    saved_s: float = 0.0
-    n_trained: int = 0
-
-    def since(self, before: Meter) -> Meter:
-        """What was added after an earlier copy was made."""
-        own, earlier = vars(self), vars(before)
-        return Meter(**{name: value - earlier[name] for name, value in own.items()})
-
-    def figures(self, seconds: float) -> dict[str, float]:
-        """As named figures: ``images_per_s`` trained, ``store_reads``, ``store_misses`` and
-        ``saved_seconds``.
-
-        Args:
-            seconds: in which that was done.
-        """
-        return {
-            "images_per_s": self.n_trained / max(seconds, 1e-9),
-            "store_reads": float(self.n_read),
-            "store_misses": float(self.n_computed),
-            "saved_seconds": self.saved_s,
-        }
-
-    def count(self, n_read: int, n_computed: int, each_s: float) -> None:
-        """Note a request."""
-        self.n_read += n_read
-        self.n_computed += n_computed
-        self.saved_s += n_read * each_s
-
-
 class ActivationStore:
     """Pixels, activations at any depth and pooled features of a fixed set of pictures.
 
-    Each kind of activation has a place in memory, else on disk, else none; which, and what gives
-    way to it, is decided by the seconds per byte that computing it again takes.
+    What is kept where is decided by :class:`~autotl.reuse.entries.Entries`.
 
     Args:
         pixels: the pictures at a size.
@@ -113,7 +69,6 @@ class ActivationStore:
         *,
         shared: bool = False,
     ) -> None:
-        self.meter = Meter()
         self._pixels = pixels
         self._speeds = speeds
         self._device = device
@@ -123,8 +78,7 @@ class ActivationStore:
         self._forget()
 
     def _forget(self) -> None:
-        self._memory = GreedyDual(0 if self._shared else self._memory_bytes)
-        self._entries: dict[str, _Entry | None] = {}
+        self._entries = Entries(self._quota, 0 if self._shared else self._memory_bytes)
         self._channels: dict[str, list[int]] = {}
         self._networks: dict[str, StagedNetwork] = {}
         self._uppers: dict[tuple[str, int], StagedNetwork | None] = {}
@@ -139,8 +93,12 @@ class ActivationStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.meter = Meter()
         self._forget()
+
+    @property
+    def meter(self) -> Meter:
+        """What was asked of the store so far."""
+        return self._entries.meter
 
     def pixels(self, image_size: int, samples: NDArray[np.int64]) -> Tensor:
         """Pictures ``(k, size, size, 3) uint8`` on the device.
@@ -155,7 +113,9 @@ class ActivationStore:
         def compute(missing: NDArray[np.int64]) -> Tensor:
             return torch.from_numpy(view[samples[missing]]).to(self._device)
 
-        return self._get(f"{view.name}-device", view, rows, compute, 0.0, memory_only=True)
+        return self._entries.get(
+            f"{view.name}-device", view.n_rows, rows, compute, 0.0, memory_only=True
+        )
 
     def activations(
         self,
@@ -183,7 +143,7 @@ class ActivationStore:
 
         each_s = self._speeds[backbone.name].forward_to[depth]
         name = self._name(backbone, depth, view)
-        return self._get(name, pixels, pixels.rows[samples], compute, each_s)
+        return self._entries.get(name, pixels.n_rows, pixels.rows[samples], compute, each_s)
 
     def features(self, backbone: Backbone, depths: Sequence[int]) -> NDArray[np.float32]:
         """Pooled activations of all pictures at these depths, side by side, in fp32.
@@ -216,9 +176,9 @@ class ActivationStore:
         with self._alone(name):
             for start in range(0, len(pixels), _BATCH):
                 samples = np.arange(start, min(start + _BATCH, len(pixels)))
-                values = self._get(
+                values = self._entries.get(
                     name,
-                    pixels,
+                    pixels.n_rows,
                     pixels.rows[samples],
                     lambda missing, samples=samples: compute(samples[missing]),  # type: ignore[misc]
                     each_s,
@@ -239,101 +199,18 @@ class ActivationStore:
         return self._held_share(self._features_name(backbone), backbone, everything)
 
     def _held_share(self, name: str, backbone: Backbone, samples: NDArray[np.int64]) -> float:
-        entry = self._entries.get(name)
-        if entry is None or not len(samples):
-            return 0.0
-        return float(entry.held(self._view(backbone.image_size).rows[samples]).mean())
+        held = self._entries.held(name, self._view(backbone.image_size).rows[samples])
+        return float(held.mean()) if len(held) else 0.0
 
     @property
     def memory_used_bytes(self) -> int:
         """What is set aside for activations in the device's memory, by this process."""
-        return self._memory.n_bytes
+        return self._entries.memory_used_bytes
 
     @property
     def disk_used_bytes(self) -> int:
         """Bytes of all that the cache holds on disk, decoded pictures included."""
         return 0 if self._quota is None else sum(e.n_bytes for e in self._quota.entries())
-
-    def _get(
-        self,
-        name: str,
-        pixels: PixelView,
-        rows: NDArray[np.int64],
-        compute: Callable[[NDArray[np.int64]], Tensor],
-        each_s: float,
-        *,
-        memory_only: bool = False,
-        disk_first: bool = False,
-    ) -> Tensor:
-        """Rows of an entry; those that aren't held are computed and kept.
-
-        Args:
-            name: of the entry.
-            pixels: the pictures.
-            rows: ``(k,)`` of the pixel store.
-            compute: values of some of them, by their places in ``rows``.
-            each_s: seconds that computing one takes.
-            memory_only: whether it must not go to disk.
-            disk_first: whether it is small and worth keeping for later fits.
-        """
-        everything = np.arange(len(rows))
-        if name not in self._entries:  # the first values also tell their shape and dtype
-            values = compute(everything)
-            self._entries[name] = entry = self._place(
-                name, pixels.n_rows, values, each_s * len(pixels), memory_only, disk_first
-            )
-            if entry is not None:
-                entry.write(rows, values)
-            self.meter.count(0, len(rows), each_s)
-            return values
-        entry = self._entries[name]
-        if entry is None:
-            self.meter.count(0, len(rows), each_s)
-            return compute(everything)
-        self._memory.touch(name)
-        values, held = entry.read(rows)
-        missing = np.flatnonzero(~held)
-        if len(missing):
-            computed = compute(missing)
-            entry.write(rows[missing], computed)
-            values[torch.from_numpy(missing).to(values.device)] = computed
-        self.meter.count(len(rows) - len(missing), len(missing), each_s)
-        return values
-
-    def _place(
-        self,
-        name: str,
-        n_rows: int,
-        values: Tensor,
-        seconds: float,
-        memory_only: bool,
-        disk_first: bool,
-    ) -> _Entry | None:
-        """A place for an entry: its file if there is one, else memory, else disk, else none."""
-        permuted = _is_channels_last(values)
-        like = values.permute(0, 2, 3, 1) if permuted else values
-        n_bytes = n_rows * like[0].numel() * like.element_size()
-
-        def on_disk() -> _Entry | None:
-            if memory_only or self._quota is None:
-                return None
-            if not self._quota.reserve(name, n_bytes, seconds):
-                return None
-            return _Entry(FileRows(self._quota, name, n_rows, like), permuted)
-
-        def in_memory() -> _Entry | None:
-            siblings = [other for other in self._entries if _family(other) == _family(name)]
-            gone = self._memory.admit(name, n_bytes, seconds, pinned=siblings)
-            if gone is None:
-                return None
-            for other in gone:
-                del self._entries[other]
-            return _Entry(DeviceRows(n_rows, like), permuted)
-
-        is_there = self._quota is not None and self._quota.file(name).is_file()
-        if is_there or disk_first:
-            return on_disk() or in_memory()
-        return in_memory() or on_disk()
 
     def _compute(
         self, backbone: Backbone, depth: int, samples: NDArray[np.int64], view: View | None
@@ -356,12 +233,10 @@ class ActivationStore:
         """These samples' activations at the deepest depth below that has all, and what follows."""
         rows = self._view(backbone.image_size).rows[samples]
         for lower in range(depth - 1, 0, -1):
-            entry = self._entries.get(self._name(backbone, lower, view))
-            if entry is not None and entry.held(rows).all():
-                upper = self._upper(backbone, lower)
-                values, held = entry.read(rows)
-                if upper is not None and held.all():
-                    return values, upper
+            values = self._entries.read(self._name(backbone, lower, view), rows)
+            upper = None if values is None else self._upper(backbone, lower)
+            if values is not None and upper is not None:
+                return values, upper
         return None
 
     def _input(self, backbone: Backbone, samples: NDArray[np.int64], view: View | None) -> Tensor:
@@ -404,7 +279,7 @@ class ActivationStore:
         return self._views[image_size]
 
     def _name(self, backbone: Backbone, depth: int, view: View | None) -> str:
-        """What tells activations apart; the depth's views are a family (:func:`_family`)."""
+        """What tells activations apart; those of one depth are a family there."""
         speed = self._speeds[backbone.name]
         precision = f"{speed.precision}{'-last' if speed.channels_last else ''}"
         family = f"stage{depth}-{backbone.weights_hash}-{precision}-{self._device.type}"
@@ -422,32 +297,6 @@ class ActivationStore:
         return FileLock(self._quota.folder / f".{name}.lock")
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """Where activations are kept, channels innermost if that is how the network runs."""
-
-    rows: TensorRows
-    permuted: bool
-
-    def held(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return self.rows.held(rows)
-
-    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.bool_]]:
-        values, held = self.rows.read(rows)
-        return (values.permute(0, 3, 1, 2) if self.permuted else values), held
-
-    def write(self, rows: NDArray[np.int64], values: Tensor) -> None:
-        self.rows.write(rows, values.permute(0, 2, 3, 1) if self.permuted else values)
-
-
 def _filled(samples: NDArray[np.int64]) -> NDArray[np.int64]:
     """Samples, repeated if they are few."""
     return np.resize(samples, max(_LEAST, len(samples)))
-
-
-def _is_channels_last(values: Tensor) -> bool:
-    return values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
-
-
-def _family(name: str) -> str:
-    return name.partition("+")[0]

@@ -201,7 +201,7 @@ class TrialRecord:
         error: what went wrong, if something did.
         run_id: of its record in the tracking store, empty without one.
         cost_s: what the strategy's cost model predicted for it; 0: not asked.
-        figures: of the work by name, see :meth:`autotl.reuse.activations.Meter.figures`.
+        figures: of the work by name, see :meth:`autotl.reuse.entries.Meter.figures`.
     """
 
     number: int
