@@ -282,6 +282,46 @@ def test_other_pictures_and_batches_than_it_was_checked_with() -> None:
                 assert torch.equal(upper(activation(network, x, 2)), network(x))
 
 
+class Doubling(nn.Module):
+    """Two layers, and between them something that is no module's call."""
+
+    default_cfg = {"classifier": "fc"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 4, 1)
+        self.fc = nn.Linear(4, 3)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        return {"stem": r"^stem", "blocks": r"^block"}
+
+    def get_classifier(self) -> nn.Module:
+        return self.fc
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = 2.0 * self.stem(x) + 1.0
+        found: Tensor = self.block(x)
+        return found
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = x.mean(dim=(2, 3))
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+@torch.no_grad()
+def test_work_that_is_no_module_s_is_not_done_twice() -> None:
+    """Leaving the stem out isn't enough here, and only the comparison of the logits tells it."""
+    network, x = StagedNetwork(Doubling()).eval(), torch.randn(4, 3, 8, 8)
+    assert network.num_stages == 2
+    for depth in (1, 2):
+        upper = cut(network, depth, 8)
+        assert upper is not None
+        assert torch.equal(upper(network.activation(x, depth)), network(x))
+
+
 def test_deepest_cut_is_at_the_depth_or_below() -> None:
     def start_of(name: str, depth: int) -> int:
         upper = deepest_cut(build(name), depth, NETWORKS[name][0])
@@ -300,9 +340,9 @@ def test_part_between_the_cut_and_the_frozen_depth_stays_frozen() -> None:
     upper = deepest_cut(network, 5, 32)
     assert upper is not None
     assert upper.start == 4
+    stored, before = activation(network, x, 4), statistics(network)
     upper.train()
-    before = statistics(network)
-    step(network, lambda: upper(activation(network, x, 4)))
+    step(network, lambda: upper(stored))
     found = statistics(network)
     trained = {name for name, p in network.named_parameters() if p.requires_grad}
     for key, value in before.items():

@@ -344,13 +344,16 @@ def test_weights_precisions_and_pictures_are_told_apart_in_one_folder(
     }
     for _ in range(2):
         for name, store in stores.items():
-            used = other if name == "weights" else backbone
-            found = store().activations(used, 2, ALL)
+            used, one = other if name == "weights" else backbone, store()
+            one.activations(used, 2, ALL[:1])  # computed in any case: it tells the shape
+            found = one.activations(used, 2, ALL)
             assert torch.equal(found, expected[name]), name
     assert not torch.equal(expected["first"], expected["weights"])
     assert not torch.equal(expected["first"], expected["pictures"])
     # Other samples of the same pictures share what there is.
     store = make(0, PLENTY, pixels=fewer)
+    store.activations(backbone, 2, ALL[:1])
+    assert store.held_share(backbone, 2, ALL) == 30 / 40
     assert torch.equal(store.activations(backbone, 2, ALL[:30]), expected["first"][10:])
 
 
@@ -534,15 +537,16 @@ def test_features_are_those_of_the_network_at_every_depth(
 
 
 def test_features_are_computed_once_for_all_stores(
-    make: Make, backbone: Backbone, ran: Ran
+    make: Make, backbone: Backbone, ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("autotl.reuse.activations._BATCH", 16)
     expected = make(PLENTY, PLENTY).features(backbone, (1, 5))
     ran.n_for_features = 0
     second = make(PLENTY, PLENTY)
     for depths in ((1, 5), (2,), (1, 5)):
         found = second.features(backbone, depths)
     assert np.array_equal(found, expected)
-    assert ran.n_for_features <= 40 + 1  # the first batch, and one picture for the widths
+    assert ran.n_for_features <= 16 + 1  # the first batch, and one picture for the widths
 
 
 def test_features_of_more_pictures_than_a_batch(

@@ -200,7 +200,8 @@ VIEWS = [
     View("light", True, 0, 0, 40),
     View("medium", False, 0, 0, 40),
     View("strong", False, 0, 0, 40),
-    View("light", False, 1, 1, 40),
+    View("light", False, 1, 11, 40),
+    View("light", False, 11, 1, 40),
 ]
 
 

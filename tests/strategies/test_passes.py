@@ -104,19 +104,45 @@ def test_what_other_trials_left_in_the_store_changes_nothing(
 @pytest.mark.parametrize("depth", [1, 3, 5])
 @pytest.mark.parametrize("augmentation", ["light", "strong"])
 def test_as_many_views_as_epochs_are_views_of_every_epoch(
-    depth: int, augmentation: str, make_task: MakeTask, backbone: Backbone
+    depth: int,
+    augmentation: str,
+    make_task: MakeTask,
+    backbone: Backbone,
+    pictures: NDArray[np.uint8],
 ) -> None:
+    """A sample's view goes with its row of the pixels, which isn't its number here."""
+    view = PixelView(pictures, np.random.default_rng(0).permutation(90))
+
     def found(n_views: int) -> TrialResult:
         config = config_of(
             backbone, freeze_depth=depth, augmentation=augmentation, mirror=True, n_views=n_views
         )
-        return run(config, make_task(folder=f"{n_views} views", folds=ONE_FOLD))
+        task = make_task(folds=ONE_FOLD)
+        store = ActivationStore(lambda _: view, task.speeds, task.device, None, PLENTY)
+        return run(config, replace(task, pixels=lambda _: view, store=store))
 
     every = found(0)
     assert equal(found(3), every)
     assert equal(found(7), every)
     assert not equal(found(2), every)
     assert not equal(found(1), every)
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_dropout_is_that_of_training_from_pixels(
+    depth: int, make_task: MakeTask, backbone: Backbone
+) -> None:
+    options = backbone.architecture_options | {"drop_rate": 0.5, "drop_path_rate": 0.2}
+    dropping = replace(backbone, architecture_options=options)
+
+    def found(own: Backbone, n_views: int) -> TrialResult:
+        config = config_of(own, freeze_depth=depth, augmentation="light", n_views=n_views)
+        task = make_task(folder=f"{n_views} views", folds=ONE_FOLD)
+        return run(config, replace(task, backbones={own.name: own}))
+
+    expected = found(dropping, 0)
+    assert equal(found(dropping, 3), expected)
+    assert not equal(found(backbone, 0), expected)
 
 
 class Asked:
