@@ -2,7 +2,8 @@
 
 What is frozen gives the same activation for the same picture in every epoch of every trial. The
 store keeps them as they were computed, in their own dtype, so that a trial does not depend on what
-the store held: on a CPU the figures are the same to the bit.
+the store held: in fp32 on a CPU the figures are the same to the bit (``_LEAST`` says why). bf16
+rounds otherwise in batches of some sizes, for some networks.
 
 Precedents: Nautilus (Nakandala & Kumar, SIGMOD 2022), Alsatian (Strassenburg et al., SIGMOD 2025).
 """

@@ -61,7 +61,10 @@ def epoch_seconds(config: FinetuneConfig, task: Task) -> list[float]:
 
 
 def measure(task: Task, backbone: str, repeats: int, epochs: int) -> list[dict[str, float]]:
-    """A row per depth: epoch seconds on and off, their ratio, and what the operations allow.
+    """A row per depth: epoch seconds on and off, their ratio, and what may be expected of it.
+
+    ``allowed`` is the ratio of the floating-point operations. Stages run at different rates: with
+    the measured seconds of each stage in the place of its operations it is ``allowed_by_time``.
 
     Args:
         task: the problem.
@@ -79,6 +82,7 @@ def measure(task: Task, backbone: str, repeats: int, epochs: int) -> list[dict[s
             on += epoch_seconds(config, kept)
             off += epoch_seconds(config, nothing)
         allowed = allowed_ratio(task, backbone, depth)
+        by_time = ratio_by_time(task, backbone, depth)
         ratio = statistics.median(off) / statistics.median(on)
         row = {
             "depth": float(depth),
@@ -87,11 +91,14 @@ def measure(task: Task, backbone: str, repeats: int, epochs: int) -> list[dict[s
             "ratio": ratio,
             "allowed": allowed,
             "share": ratio / allowed,
+            "allowed_by_time": by_time,
+            "share_by_time": ratio / by_time,
         }
         rows.append(row)
         print(
             f"  depth {depth}: on {row['on_s']:.3f} s, off {row['off_s']:.3f} s, ratio "
-            f"{ratio:.2f}, allowed {allowed:.2f}, share {100 * row['share']:.0f} %",
+            f"{ratio:.2f}, allowed {allowed:.2f}, share {100 * row['share']:.0f} %, by time "
+            f"{by_time:.2f}, share {100 * row['share_by_time']:.0f} %",
             flush=True,
         )
     return rows
@@ -114,6 +121,15 @@ def allowed_ratio(task: Task, backbone: str, depth: int) -> float:
     whole = n_train * _step_flops(network, x) + n_validated * _forward_flops(network, x)
     part = n_train * _step_flops(upper, given) + n_validated * _forward_flops(upper, given)
     return whole / part
+
+
+def ratio_by_time(task: Task, backbone: str, depth: int) -> float:
+    """Seconds of an epoch without the store by those with it, from the speed of the stages."""
+    speed, fold = task.speeds[backbone], task.folds[0]
+    below_s, above_s = speed.forward_to[depth], speed.train_from[depth]
+    n_train, n_validated = len(fold.train), len(fold.validation)
+    part = n_train * above_s + n_validated * (speed.forward_s - below_s)
+    return (part + (n_train + n_validated) * below_s) / part
 
 
 def _step_flops(network: StagedNetwork, x: torch.Tensor) -> float:
