@@ -152,6 +152,7 @@ def main() -> None:
             print(f"{name}: {part.__doc__}", flush=True)
             started = time.perf_counter()
             figures[name] = part() | {"seconds": round(time.perf_counter() - started)}
+            print(f"  {json.dumps(figures[name])}", flush=True)
         print(json.dumps(figures))
 
 
