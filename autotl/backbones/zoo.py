@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import json
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.weights import hub_weights, read_header, read_state
@@ -26,6 +27,9 @@ HUB_DEFAULTS = {
     "cuda": ("resnet50.a1_in1k", "convnext_tiny.in12k_ft_in1k"),
 }
 """What ``backbones="auto"`` adds to the embedded one, by device, where the hub is reachable."""
+_BUILT: dict[tuple[str, str, str], nn.Module] = {}
+_MAX_BUILT = 3
+"""Pretrained models are read once and then copied, the last few of them."""
 _CHECK_SEED = 20_140_901
 """Of the random start that weights must replace; one that nobody has trained from."""
 
@@ -71,6 +75,31 @@ class Backbone:
         Raises:
             BackboneUnavailableError: if the weights can't be read or don't fit.
         """
+        if pretrained:
+            key = (self.architecture, repr(self.architecture_options), self.weights_hash)
+            if key not in _BUILT:
+                if len(_BUILT) == _MAX_BUILT:
+                    _BUILT.pop(next(iter(_BUILT)))
+                with torch.inference_mode(False):  # its copies may be trained
+                    _BUILT[key] = self.build(pretrained=True)
+            model = copy.deepcopy(_BUILT[key])
+        else:
+            model = self.build(pretrained=False, seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model.reset_classifier(n_classes)  # type: ignore[operator]
+        return StagedNetwork(model)
+
+    def build(self, *, pretrained: bool, seed: int = 0) -> nn.Module:
+        """A timm model without classifier, its weights read from their file.
+
+        Args:
+            pretrained: whether it gets the pretrained weights.
+            seed: for the random initialisation of what the file has no weights for.
+
+        Raises:
+            BackboneUnavailableError: if the weights can't be read or don't fit.
+        """
         weights: dict[str, Any] = {}
         if pretrained:
             if self.weights_file is None:
@@ -80,15 +109,14 @@ class Backbone:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                model = timm.create_model(
+                model: nn.Module = timm.create_model(
                     self.architecture, num_classes=0, **self.architecture_options, **weights
                 )
-                model.reset_classifier(n_classes)
         except (RuntimeError, KeyError, TypeError) as error:
             raise BackboneUnavailableError(
                 f"backbone {self.name!r} can't be built: {str(error)[:300]}"
             ) from error
-        return StagedNetwork(model)
+        return model
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Network input ``(n, 3, h, w) float32`` from pixels ``(n, h, w, 3) uint8``."""
@@ -220,7 +248,7 @@ def _measured(backbone: Backbone) -> Backbone:
 
 
 def _described(backbone: Backbone, pretrained: bool = False) -> Backbone:
-    network = backbone.create(2, pretrained=pretrained, seed=_CHECK_SEED)
+    network = StagedNetwork(backbone.build(pretrained=pretrained, seed=_CHECK_SEED))
     if pretrained:
         _check_fit(backbone, network)
     return replace(
@@ -238,7 +266,7 @@ def _check_fit(backbone: Backbone, network: StagedNetwork) -> None:
     layers that the backbone hasn't belong to a deeper one.
     """
     assert backbone.weights_file is not None
-    start = dict(backbone.create(2, pretrained=False, seed=_CHECK_SEED).model.named_parameters())
+    start = dict(backbone.build(pretrained=False, seed=_CHECK_SEED).named_parameters())
     own = {
         name: parameter
         for name, parameter in network.model.named_parameters()

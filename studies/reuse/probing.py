@@ -89,7 +89,7 @@ def _fit(
         return make_pipeline(StandardScaler(), head).fit(features, labels)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _features(
     network: StagedNetwork,
     source: Source,
