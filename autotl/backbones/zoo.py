@@ -248,7 +248,9 @@ def _measured(backbone: Backbone) -> Backbone:
 
 
 def _described(backbone: Backbone, pretrained: bool = False) -> Backbone:
-    network = StagedNetwork(backbone.build(pretrained=pretrained, seed=_CHECK_SEED))
+    model = backbone.build(pretrained=pretrained, seed=_CHECK_SEED)
+    model.reset_classifier(2)  # type: ignore[operator]
+    network = StagedNetwork(model)
     if pretrained:
         _check_fit(backbone, network)
     return replace(

@@ -67,7 +67,7 @@ class Watch(Progress):
 
 
 def test_two_processes_share_a_study(prepared: Prepared, make_spec: Callable[..., Any]) -> None:
-    spec: StudySpec = make_spec(strategies=("bottleneck",), n_trials=7)
+    spec: StudySpec = make_spec(strategies=("scratch",), n_trials=7)
     create_study(spec, prepared.profile)
     watch = Watch()
     assert run_search(spec, prepared.task, prepared.profile, NullFitRun(), watch, 2)
@@ -76,7 +76,7 @@ def test_two_processes_share_a_study(prepared: Prepared, make_spec: Callable[...
     assert {record.state for record in records} <= {"complete", "pruned"}
     assert sorted(watch.started) == [record.number for record in records]
     assert sorted(number for number, _ in watch.ended) == sorted(watch.started)
-    drawn = [(r.config["C"], r.config["layers"], r.config["head"]) for r in records]
+    drawn = [(r.config["lr"], r.config["weight_decay"]) for r in records]
     assert len(set(drawn)) == 7  # no worker repeats another's draws
     kept = [r.number for r in records if TrialStore(spec.folder / "trials").load_model(r)]
     best = max(r.result.score for r in records if r.result)
