@@ -85,10 +85,7 @@ class Backbone:
             model = copy.deepcopy(_BUILT[key])
         else:
             model = self.build(pretrained=False, seed=seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model.reset_classifier(n_classes)  # type: ignore[operator]
-        return StagedNetwork(model)
+        return _with_classifier(model, n_classes, seed)
 
     def build(self, *, pretrained: bool, seed: int = 0) -> nn.Module:
         """A timm model without classifier, its weights read from their file.
@@ -247,10 +244,15 @@ def _measured(backbone: Backbone) -> Backbone:
     return _described(backbone, pretrained=True)
 
 
+def _with_classifier(model: nn.Module, n_classes: int, seed: int) -> StagedNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.reset_classifier(n_classes)  # type: ignore[operator]
+    return StagedNetwork(model)
+
+
 def _described(backbone: Backbone, pretrained: bool = False) -> Backbone:
-    model = backbone.build(pretrained=pretrained, seed=_CHECK_SEED)
-    model.reset_classifier(2)  # type: ignore[operator]
-    network = StagedNetwork(model)
+    network = _with_classifier(backbone.build(pretrained=pretrained, seed=_CHECK_SEED), 2, 0)
     if pretrained:
         _check_fit(backbone, network)
     return replace(
