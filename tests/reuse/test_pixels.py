@@ -708,3 +708,12 @@ def test_a_large_data_set_in_memory_stays_here_if_all_is_stored(
     quota.clear()
     _, streamed = decode_table(table, 16, DiskQuota(quota.folder, 0))
     assert len(pickle.dumps(streamed)) > pictures.nbytes
+
+
+def test_a_digest_that_ends_with_zeros_is_no_change(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotl.reuse.seen.digest", lambda _: b"fourteen bytes\0\0")
+    monkeypatch.setattr("autotl.reuse.decoded.digest", lambda _: b"fourteen bytes\0\0")
+    _, store = decode_table(read_dataset(folder), 32, DiskQuota(tmp_path / "x", 0))
+    assert len(store.view(np.arange(90))[np.arange(90)]) == 90
