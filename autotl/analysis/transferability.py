@@ -145,8 +145,6 @@ def h_score(features: Features, labels: Labels) -> float:
     centre = mean_of(data.features)
     scatter, projections = _projections(data, centre)
     values = scatter / data.n_samples
-    if len(values) == 0:
-        return 0.0
     squared_norm = float(np.square(values).sum())
     target = float(values.sum()) / data.num_features
     spread = squared_norm - data.num_features * target**2
@@ -245,8 +243,8 @@ def n_leep(features: Features, labels: Labels, seed: int = 0) -> float:
     the labels, and :func:`leep` of its posterior (Li et al. 2021, CVPR, arXiv 2102.11856). So that
     few samples in many dimensions stay sound: diagonal covariances, at most
     :data:`MAX_MIXTURE_FEATURES` components of the variance, and five Gaussians per class as
-    published but no more than one per ten samples (at least one per class, at most one per
-    distinct sample). Looks at :data:`MAX_MIXTURE_SAMPLES` samples at most.
+    published but no more than one per ten samples (at least one per class). Looks at
+    :data:`MAX_MIXTURE_SAMPLES` samples at most.
 
     Args:
         features: ``(n, d) float32``.
@@ -274,7 +272,6 @@ def n_leep(features: Features, labels: Labels, seed: int = 0) -> float:
     reduced = pca.transform(centred / scale)[:, :enough]
     reduced /= reduced[:, 0].std()
     n_components = min(5 * data.n_classes, max(data.n_classes, data.n_samples // 10))
-    n_components = min(n_components, len(np.unique(reduced, axis=0)))
     mixture = GaussianMixture(
         n_components, covariance_type="diag", reg_covar=1e-4, random_state=seed
     )

@@ -182,7 +182,7 @@ def test_other_tensors_and_missing_or_misshapen_ones_are_refused(tmp_path: Path)
     header = {"format": "autotl-gaussian-1", "n_samples": "2", "error": "0.0"}
     mean, covariance = np.zeros(3, np.float32), np.zeros((2, 2), np.float32)
     save_file({"mean": mean}, file)
-    with pytest.raises(InputError, match="^[^ ]*other holds no feature statistics"):
+    with pytest.raises(InputError, match=r"^[^ ]*other holds no feature statistics"):
         GaussianStatistics.load(file)
     save_file({"mean": mean}, file, header)
     with pytest.raises(InputError, match="covariance"):
@@ -245,7 +245,7 @@ def test_one_prototype_takes_all() -> None:
 
 def test_what_cannot_be_transported_is_refused() -> None:
     points, weights = np.zeros((2, 3)), np.ones(2)
-    for wrong in (np.ones(3), np.array([1.0, -1.0]), np.zeros(2), np.array([1.0, np.nan])):
+    for wrong in (np.ones(3), np.array([3.0, -1.0]), np.zeros(2), np.array([1.0, np.nan])):
         with pytest.raises(InputError, match="target_weights"):
             prototype_distance(points, weights, points, wrong)
     with pytest.raises(InputError, match="source_prototypes must be finite"):

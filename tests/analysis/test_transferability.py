@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, ortho_group, spearmanr
 from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from autotl.analysis import neighbours
+from autotl.analysis import moments, neighbours
 from autotl.analysis.transferability import (
     SCORES,
     centroid_accuracy,
@@ -183,9 +185,20 @@ def test_leep_of_a_perfect_and_of_a_dumb_head() -> None:
     assert leep(np.full((4, 5), 0.2, dtype=np.float32), labels) == pytest.approx(-entropy)
 
 
-def test_leep_refuses_logits() -> None:
+@pytest.mark.parametrize("first", [[2.0, -1.0], [2.0, 1.0], [0.2, 0.2]])
+def test_leep_refuses_logits(first: list[float]) -> None:
     with pytest.raises(InputError, match="softmax"):
-        leep(np.array([[2.0, -1.0], [0.0, 1.0]], dtype=np.float32), np.array([0, 1]))
+        leep(np.array([first, [0.0, 1.0]], dtype=np.float32), np.array([0, 1]))
+
+
+def test_n_leep_by_its_parts() -> None:
+    features, labels = problem(200, 12, signal=0.6)
+    reduced = PCA(0.8, svd_solver="full").fit_transform(features.astype(np.float64))
+    assert 2 < reduced.shape[1] < 12
+    reduced /= reduced[:, 0].std()
+    mixture = GaussianMixture(15, covariance_type="diag", reg_covar=1e-4, random_state=0)
+    expected = leep(mixture.fit(reduced).predict_proba(reduced), labels)
+    assert n_leep(features, labels) == pytest.approx(expected, abs=1e-4)
 
 
 def test_n_leep_of_classes_apart_is_near_0() -> None:
@@ -297,9 +310,36 @@ def test_shapes_that_do_not_fit(name: str, shape: tuple[int, ...]) -> None:
 def test_constant_features_score_no_information(
     name: str, expected: float, value: float, d: int
 ) -> None:
-    labels = (np.arange(40) % 4 == 0).astype(np.int64)
+    labels = (np.arange(40) < 10).astype(np.int64)
     features = np.full((40, d), value, dtype=np.float32)
     assert SCORES[name](features, labels) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        (k_nn_accuracy, 0.75),
+        (centroid_accuracy, 0.5),
+        (n_leep, 0.75 * math.log(0.75) + 0.25 * math.log(0.25)),
+    ],
+)
+def test_rounding_is_no_information(score: Score, expected: float) -> None:
+    labels = (np.arange(40) < 10).astype(np.int64)
+    features = (5 + 4e-7 * labels[:, None] * np.ones(3)).astype(np.float32)
+    assert np.ptp(features) > 0
+    assert score(features, labels) == pytest.approx(expected)
+
+
+@each_score
+def test_blocks_of_rows_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = problem(50, 6)
+    expected = SCORES[name](features, labels)
+    monkeypatch.setattr(moments, "_BLOCK", 7)
+    monkeypatch.setattr(neighbours, "_BLOCK", 11)
+    assert SCORES[name](features, labels) == pytest.approx(expected, abs=1e-6)
+    features[45, 3] = np.nan
+    with pytest.raises(InputError, match="sample 45 has nan in feature 3"):
+        SCORES[name](features, labels)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1])
