@@ -84,6 +84,7 @@ class _Bypassed(StagedNetwork):
         self.stage_names = network.stage_names
         self.num_stages = network.num_stages
         self.frozen_depth = network.frozen_depth
+        self.frozen_from = network.frozen_from
         self.start = depth
         self.model = self._upper(network, x)
 

@@ -27,7 +27,7 @@ class _DepthReached(Exception):
 
 
 class StagedNetwork(nn.Module):
-    """A timm classifier with named stages, frozen from the input side up to a depth.
+    """A timm classifier with named stages, which can be frozen at both ends.
 
     Args:
         model: a timm model with ``group_matcher``, ``forward_features`` and ``forward_head``.
@@ -36,6 +36,7 @@ class StagedNetwork(nn.Module):
         stage_names: the module that each stage starts with, e.g. ``("conv1", "layer1", ...)``.
         num_stages: number of stages of the backbone, the head not counted.
         frozen_depth: stages below this depth are frozen.
+        frozen_from: stages from this depth on are frozen, the head is not.
         start: the depth at which its input lies: 0, the picture, unless it was cut.
 
     Raises:
@@ -49,6 +50,7 @@ class StagedNetwork(nn.Module):
         self.stage_names = tuple(self._entries)
         self.num_stages = len(self._entries)
         self.frozen_depth = 0
+        self.frozen_from = self.num_stages
         self.start = 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,20 +146,28 @@ class StagedNetwork(nn.Module):
             return activation[:, getattr(self.model, "num_prefix_tokens", 0) :].mean(dim=1)
         return activation
 
-    def freeze(self, depth: int) -> StagedNetwork:
-        """Freeze all stages below ``depth``: no gradients, and BatchNorm stays in eval mode."""
+    def freeze(self, depth: int, above: int | None = None) -> StagedNetwork:
+        """Freeze stages: they get no gradients, and their BatchNorm stays in eval mode.
+
+        Args:
+            depth: all stages below it are frozen.
+            above: those from this depth on too, the head excepted; None: none of them.
+        """
         self.frozen_depth = depth
+        self.frozen_from = self.num_stages if above is None else above
         for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(self.depth_of(name) >= depth)
+            stage = self.depth_of(name)
+            parameter.requires_grad_(stage == self.num_stages or depth <= stage < self.frozen_from)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Train mode for all but the frozen stages, whose running statistics must not move."""
         super().train(mode)
         if mode:
-            for modules in self._stage_modules()[: self.frozen_depth]:
-                for module in modules:
-                    module.eval()
+            for stage, modules in enumerate(self._stage_modules()):
+                if not self.frozen_depth <= stage < self.frozen_from:
+                    for module in modules:
+                        module.eval()
         return self
 
     @property
@@ -184,9 +194,14 @@ class StagedNetwork(nn.Module):
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """The trainable parameters of the backbone."""
-        backbone = {name for names in self._entries.values() for name in names}
+        for stage in range(len(self._entries)):
+            yield from self.stage_parameters(stage)
+
+    def stage_parameters(self, stage: int) -> Iterator[nn.Parameter]:
+        """The trainable parameters of one stage of the backbone, from 0."""
+        names = set(list(self._entries.values())[stage])
         for name, parameter in self.model.named_parameters():
-            if name in backbone and parameter.requires_grad:
+            if name in names and parameter.requires_grad:
                 yield parameter
 
     def drop_above(self, depth: int) -> StagedNetwork:

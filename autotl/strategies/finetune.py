@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import nn
 
 from autotl.analysis.profile import DatasetProfile
@@ -21,6 +23,7 @@ from autotl.strategies.base import (
 from autotl.strategies.fitted import FittedModel
 from autotl.strategies.linear import solve_linear
 from autotl.strategies.training import (
+    ParameterGroup,
     TrainingConfig,
     suggest_training,
     train_network,
@@ -38,14 +41,25 @@ class FinetuneConfig(TrainingConfig):
     Attributes:
         freeze_depth: stages below it are frozen; 0: everything is trained, ``num_stages``: the
             head only.
-        lr_ratio: learning rate of the backbone divided by the head's.
+        freeze_above: stages from this depth on are frozen too, the head is not: what is trained
+            lies between (Lee et al. 2023, arXiv 2210.11466); None: none of them.
+        lr_ratio: learning rate of the backbone's last stage divided by the head's.
+        layer_decay: each stage's rate divided by that of the stage after it, in (0, 1].
         head: a random classifier, or the softmax probe solved on the frozen features
             (Kumar et al. 2022, arXiv 2202.10054).
+        frozen_epochs: epochs before the others in which the head alone is trained, by a schedule
+            of their own (Howard and Gugger 2020, arXiv 2002.04688).
+        pull: of the backbone's weights back to the pretrained ones, see
+            :class:`~autotl.strategies.training.ParameterGroup`.
     """
 
     freeze_depth: int
+    freeze_above: int | None = None
     lr_ratio: float
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     head: Literal["random", "probe"]
+    frozen_epochs: int = Field(default=0, ge=0)
+    pull: float = Field(default=0.0, ge=0)
 
 
 class Finetune:
@@ -93,18 +107,54 @@ class Finetune:
         network = backbone.create(task.n_classes, pretrained=True, seed=task.seed)
         if config.head == "probe":
             _solve_head(network, config, task, train)
-        network.freeze(config.freeze_depth)
-        parameters = [
-            (list(network.backbone_parameters()), config.lr * config.lr_ratio),
-            (list(network.head_parameters()), config.lr),
-        ]
-        return train_network(
-            network, backbone, parameters, config, task, train, validation, reporter
-        )
+        if config.frozen_epochs:
+            network.freeze(network.num_stages)
+            first = config.model_copy(update={"epochs": config.frozen_epochs})
+            head = [ParameterGroup(list(network.head_parameters()), config.lr)]
+            share = config.frozen_epochs / (config.frozen_epochs + config.epochs)
+            begun = _Span(reporter, 0.0, share)
+            train_network(network, backbone, head, first, task, train, validation, begun)
+            reporter = _Span(reporter, share, 1.0)
+        network.freeze(config.freeze_depth, config.freeze_above)
+        groups = [*_backbone_groups(network, config)]
+        groups.append(ParameterGroup(list(network.head_parameters()), config.lr))
+        return train_network(network, backbone, groups, config, task, train, validation, reporter)
 
     def cost(self, config: FinetuneConfig, task: Task) -> float:
         """Seconds of all epochs on all folds; frozen stages cost what the store hasn't yet."""
-        return training_cost(config, task, config.freeze_depth)
+        seconds = training_cost(config, task, config.freeze_depth)
+        if config.frozen_epochs:
+            first = config.model_copy(update={"epochs": config.frozen_epochs})
+            seconds += training_cost(first, task, task.backbones[config.backbone].num_stages)
+        return seconds
+
+
+def _backbone_groups(network: StagedNetwork, config: FinetuneConfig) -> Iterator[ParameterGroup]:
+    """The trained stages with their rates; those of one rate together."""
+    members: dict[float, list[nn.Parameter]] = {}
+    for stage in range(network.num_stages):
+        behind = network.num_stages - 1 - stage
+        lr = config.lr * config.lr_ratio * config.layer_decay**behind
+        members.setdefault(lr, []).extend(network.stage_parameters(stage))
+    for lr, parameters in members.items():
+        if parameters:
+            yield ParameterGroup(parameters, lr, config.pull)
+
+
+class _Span:
+    """A reporter for the part of a trial from ``begin`` to ``end``, shares of its work."""
+
+    def __init__(self, reporter: Reporter, begin: float, end: float) -> None:
+        self._reporter = reporter
+        self._begin = begin
+        self._end = end
+
+    def check(self) -> None:
+        self._reporter.check()
+
+    def report(self, progress: float, score: float, metrics: Mapping[str, float]) -> None:
+        whole = self._begin + progress * (self._end - self._begin)
+        self._reporter.report(whole, score, metrics)
 
 
 def _solve_head(

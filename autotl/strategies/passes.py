@@ -16,6 +16,7 @@ from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.zoo import Backbone
 from autotl.strategies.augment import ON_MAPS, View
 from autotl.strategies.base import Task
+from autotl.strategies.mixing import UNMIXED, Mix
 
 _BATCH = 128
 
@@ -106,19 +107,23 @@ class Passes:
                 config.augmentation, config.mirror, self._task.seed, index, self._pixels.n_rows
             )
 
-    def training(self, samples: NDArray[np.int64]) -> Tensor:
-        """Logits ``(k, n_classes) float32`` of training samples as this epoch shows them."""
+    def training(self, samples: NDArray[np.int64], mix: Mix = UNMIXED) -> Tensor:
+        """Logits ``(k, n_classes) float32`` of training samples as this epoch shows them.
+
+        Mixed are the pictures or, where the activations of a frozen part are kept, those.
+        """
         rows = self._pixels.rows[samples]
         on_maps = self._view is not None and self._config.augmentation == ON_MAPS
         if self._upper is not None and self._stored is not None:
             stored = None if on_maps else self._view
             x = self._task.store.activations(self._backbone, self._upper.start, samples, stored)
-            return self._logits(self._upper, self._shifted(x, rows) if on_maps else x)
+            x = self._shifted(x, rows) if on_maps else x
+            return self._logits(self._upper, mix.activations(x))
         shown = self._task.store.pixels(self._backbone.image_size, samples)
         if self._view is not None and not on_maps:
             shown = self._view.apply(shown, rows)
         x = self._input(shown)
-        return self._logits(self._network, self._shifted(x, rows) if on_maps else x)
+        return self._logits(self._network, mix.pictures(self._shifted(x, rows) if on_maps else x))
 
     @torch.no_grad()
     def predict_proba(self, samples: NDArray[np.int64]) -> NDArray[np.float32]:

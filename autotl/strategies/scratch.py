@@ -16,6 +16,7 @@ from autotl.strategies.base import (
 )
 from autotl.strategies.fitted import FeatureClassifier, FittedModel
 from autotl.strategies.training import (
+    ParameterGroup,
     TrainingConfig,
     suggest_training,
     train_network,
@@ -66,10 +67,9 @@ class Scratch:
         if depth < staged.num_stages:
             n_channels = staged.num_channels(depth, backbone.image_size)
             network = FeatureClassifier(staged, (depth,), n_channels, task.n_classes, task.seed)
-        parameters = [([p for p in network.parameters() if p.requires_grad], config.lr)]
-        return train_network(
-            network, backbone, parameters, config, task, train, validation, reporter
-        )
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        groups = [ParameterGroup(trained, config.lr)]
+        return train_network(network, backbone, groups, config, task, train, validation, reporter)
 
     def cost(self, config: ScratchConfig, task: Task) -> float:
         """Seconds of all epochs on all folds; stages left out cost nothing."""

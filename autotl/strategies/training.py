@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ from autotl.strategies.base import (
     suggest_backbone,
 )
 from autotl.strategies.fitted import FittedModel
+from autotl.strategies.mixing import Mixer, MixKind
 from autotl.strategies.passes import Passes, stored_views
 
 _WARMUP_SHARE = 0.1
@@ -39,9 +42,9 @@ class TrainingConfig(StrategyConfig):
 
     Attributes:
         backbone: its name.
-        lr: peak learning rate of AdamW; of the head, where there are several.
+        lr: peak learning rate; of the head, where there are several.
         epochs: passes over the training samples, at least 1.
-        weight_decay: of AdamW (Loshchilov and Hutter 2019), not applied to vectors.
+        weight_decay: times the learning rate at each step; not applied to vectors.
         label_smoothing: in [0, 1).
         augmentation: one of :data:`autotl.strategies.augment.POLICIES`, or ``maps``, which the
             search doesn't propose: it was worse than none (studies/reuse).
@@ -49,6 +52,8 @@ class TrainingConfig(StrategyConfig):
         balanced: whether a class weighs the same in the loss however rare it is.
         n_views: so many fixed augmented versions of each picture are shown, epoch by epoch in
             turn; 0: every epoch has its own.
+        mix: whether pictures are mixed in pairs, see :mod:`autotl.strategies.mixing`.
+        optimizer: ``adamw``, or ``sgd`` with momentum.
     """
 
     lr: float
@@ -59,6 +64,25 @@ class TrainingConfig(StrategyConfig):
     mirror: bool
     balanced: bool
     n_views: int = Field(default=0, ge=0)
+    mix: MixKind = "none"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that are trained alike.
+
+    Attributes:
+        parameters: trainable ones.
+        lr: peak learning rate.
+        pull: strength of the pull back to where they start, in place of weight decay; times the
+            learning rate at each step (L2-SP, Li et al. 2018, arXiv 1802.01483, decoupled from
+            the gradient as AdamW's decay is).
+    """
+
+    parameters: Sequence[nn.Parameter]
+    lr: float
+    pull: float = 0.0
 
 
 def suggest_training(
@@ -139,19 +163,19 @@ def batch_size_for(n_samples: int, most: int = 64) -> int:
 def train_network(
     network: nn.Module,
     backbone: Backbone,
-    parameters: Sequence[tuple[Sequence[nn.Parameter], float]],
+    groups: Sequence[ParameterGroup],
     config: TrainingConfig,
     task: Task,
     train: NDArray[np.int64],
     validation: NDArray[np.int64] | None,
     reporter: Reporter,
 ) -> FittedModel:
-    """Train with AdamW under a warm-up and a cosine schedule, until its end or until it settles.
+    """Train under a warm-up and a cosine schedule, until its end or until it settles.
 
     Args:
         network: logits ``(n, n_classes)`` from normalised pictures ``(n, 3, h, w)``.
         backbone: for the preprocessing.
-        parameters: pairs of (parameters, peak learning rate).
+        groups: what is trained.
         config: how.
         task: where the pixels, labels and the device are.
         train: samples to learn from.
@@ -164,17 +188,23 @@ def train_network(
     """
     device, speed = task.device, task.speeds[backbone.name]
     network = network.to(device).to(memory_format=speed.memory_format)
-    optimizer = new_optimizer(_groups(parameters, config.weight_decay))
+    optimizer = new_optimizer(_optimizer_groups(groups, config.weight_decay), config.optimizer)
+    optimizer.register_step_post_hook(_pull_back)
     batch_size = batch_size_for(len(train), _most_in_memory(speed, device))
     n_batches = max(1, len(train) // batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, one_cycle(config.epochs * n_batches, _WARMUP_SHARE)
     )
-    weights = _class_weights(task, train) if config.balanced else None
+    loss_of = partial(
+        functional.cross_entropy,
+        weight=_class_weights(task, train) if config.balanced else None,
+        label_smoothing=config.label_smoothing,
+    )
     settled = _Settled(config.epochs)
     passes = Passes(network, backbone, config, task)
     labels = torch.from_numpy(task.labels).to(device)
     shuffle = np.random.default_rng(task.seed)
+    mixer = Mixer(config.mix, task.seed)
     probabilities: NDArray[np.float32] | None = None
 
     with _own_randomness(device, task.seed):
@@ -185,9 +215,8 @@ def train_network(
             targets = labels[torch.from_numpy(order).to(device)].split(batch_size)
             for batch, target in zip(np.split(order, n_batches), targets, strict=True):
                 reporter.check()
-                loss = functional.cross_entropy(
-                    passes.training(batch), target, weights, label_smoothing=config.label_smoothing
-                )
+                mix = mixer.draw(len(batch))
+                loss = mix.loss(passes.training(batch, mix), target, loss_of)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -215,7 +244,7 @@ def train_network(
                 )
                 if settled.after(epoch, probabilities):
                     break
-    n_trainable = sum(p.numel() for group, _ in parameters for p in group)
+    n_trainable = sum(p.numel() for group in groups for p in group.parameters)
     network.eval()
     return FittedModel(backbone, network, task.n_classes, n_trainable, probabilities)
 
@@ -286,17 +315,35 @@ def one_cycle(n_steps: int, warmup_share: float) -> Callable[[int], float]:
     return factor
 
 
-def _groups(
-    parameters: Sequence[tuple[Sequence[nn.Parameter], float]], weight_decay: float
+def _optimizer_groups(
+    groups: Sequence[ParameterGroup], weight_decay: float
 ) -> list[dict[str, object]]:
     """Optimizer groups; biases and normalisation scales (vectors) are not decayed."""
-    groups: list[dict[str, object]] = []
-    for members, lr in parameters:
-        matrices = [p for p in members if p.ndim > 1]
-        vectors = [p for p in members if p.ndim <= 1]
-        groups.append({"params": matrices, "lr": lr, "weight_decay": weight_decay})
-        groups.append({"params": vectors, "lr": lr, "weight_decay": 0.0})
-    return [group for group in groups if group["params"]]
+    made: list[dict[str, object]] = []
+    for group in groups:
+        decay = 0.0 if group.pull else weight_decay
+        for is_decayed in (True, False):
+            members = [p for p in group.parameters if (p.ndim > 1) == is_decayed]
+            made.append(
+                {
+                    "params": members,
+                    "lr": group.lr,
+                    "weight_decay": decay if is_decayed else 0.0,
+                    "pull": group.pull,
+                    "start": [p.detach().clone() for p in members] if group.pull else [],
+                }
+            )
+    return [group for group in made if group["params"]]
+
+
+@torch.no_grad()
+def _pull_back(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """After a step: parameters with a pull go back towards their start."""
+    for group in optimizer.param_groups:
+        if group["pull"]:
+            weight = min(1.0, group["lr"] * group["pull"])
+            for parameter, start in zip(group["params"], group["start"], strict=True):
+                parameter.lerp_(start, weight)
 
 
 def _class_weights(task: Task, train: NDArray[np.int64]) -> Tensor:

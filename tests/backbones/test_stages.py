@@ -275,3 +275,18 @@ def test_network_with_fine_groups_only_is_refused() -> None:
         model = timm.create_model("rdnet_tiny", num_classes=3)
     with pytest.raises(BackboneUnavailableError, match="choose another architecture"):
         StagedNetwork(model)
+
+
+def test_freezing_from_both_ends_leaves_what_lies_between() -> None:
+    network = build("resnet10t").freeze(1, 3).train()
+    for name, value in network.model.named_parameters():
+        stage = network.depth_of(name)
+        assert value.requires_grad == (stage in (1, 2, network.num_stages)), name
+    layers = {p: m for p, m in network.model.named_modules() if isinstance(m, _BatchNorm)}
+    before = {path: layer.running_mean.clone() for path, layer in layers.items()}
+    network(images(4)).sum().backward()
+    for path, layer in layers.items():
+        moves = stage_of("resnet10t", f"{path}.weight") in (1, 2)
+        assert torch.equal(layer.running_mean, before[path]) != moves, path
+    network.freeze(1)
+    assert all(p.requires_grad for p in network.stage_parameters(4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -175,3 +176,83 @@ def test_imbalanced_classes_are_weighed(
     profile = make_profile(samples_per_class=counts)
     trial = optuna.create_study().ask()
     assert Finetune().suggest(trial, profile).balanced == balanced
+
+
+def test_freezing_from_both_ends_trains_what_lies_between(
+    fit: Fit, pretrained: dict[str, torch.Tensor]
+) -> None:
+    model = fit(freeze_depth=1, freeze_above=3, epochs=2)
+    for name, value in model.tensors().items():
+        frozen = depth_of(model, name) in (0, 3, 4)
+        assert torch.equal(value, pretrained[name]) == frozen, name
+
+
+def test_layer_decay_slows_each_earlier_stage(
+    fit: Fit, pretrained: dict[str, torch.Tensor]
+) -> None:
+    model = fit(layer_decay=0.1, weight_decay=0.0)
+    by_stage: dict[int, list[float]] = {}
+    for name, distance in moved(model, pretrained).items():
+        by_stage.setdefault(depth_of(model, name), []).append(distance)
+    medians = [float(np.median(by_stage[stage])) for stage in range(5)]
+    for earlier, later in itertools.pairwise(medians):
+        assert 0.02 * later < earlier < 0.5 * later
+
+
+def test_pull_keeps_the_backbone_near_its_start(
+    fit: Fit, pretrained: dict[str, torch.Tensor]
+) -> None:
+    free = moved(fit(epochs=4, weight_decay=0.0), pretrained)
+    pulled = moved(fit(epochs=4, pull=300.0, weight_decay=0.0), pretrained)
+    assert np.mean([pulled[name] < 0.7 * free[name] for name in free]) == 1.0
+    head = "model.fc.weight"
+    distances = [
+        (fit(epochs=4, pull=p).tensors()[head] - fit(lr=STILL).tensors()[head]).abs().mean()
+        for p in (0.0, 300.0)
+    ]
+    assert distances[1] > 0.5 * distances[0]
+
+
+def test_frozen_epochs_train_the_head_first(
+    fit: Fit, pretrained: dict[str, torch.Tensor], make_task: MakeTask, backbone: Backbone
+) -> None:
+    still = fit(frozen_epochs=2, epochs=1, lr=2e-2, lr_ratio=1e-10, weight_decay=0.0)
+    assert max(moved(still, pretrained).values()) < 1e-9
+    reached: list[float] = []
+
+    class Noting(SilentReporter):
+        def report(self, progress: float, score: float, metrics: object) -> None:
+            reached.append(progress)
+
+    task = make_task()
+    values = {
+        "backbone": backbone.name,
+        "freeze_depth": 0,
+        "lr": 2e-3,
+        "lr_ratio": 1.0,
+        "head": "random",
+        "epochs": 3,
+        "frozen_epochs": 1,
+        "augmentation": "light",
+        "mirror": False,
+        "weight_decay": 0.01,
+        "label_smoothing": 0.0,
+        "balanced": False,
+    }
+    config = FinetuneConfig(**values)
+    model = Finetune().fit(config, task, TRAIN, np.arange(60, 90), Noting())
+    np.testing.assert_allclose(reached, [0.25, 0.5, 0.75, 1.0])
+    assert min(moved(model, pretrained).values()) > 0
+    without = config.model_copy(update={"frozen_epochs": 0})
+    assert Finetune().cost(config, task) > Finetune().cost(without, task)
+
+
+@pytest.mark.parametrize("changed", [{"mix": "mixup"}, {"mix": "cutmix"}, {"optimizer": "sgd"}])
+@pytest.mark.parametrize("freeze_depth", [0, 3])
+def test_ways_of_training_change_the_result_and_repeat_it(
+    fit: Fit, changed: dict[str, str], freeze_depth: int
+) -> None:
+    plain = fit(freeze_depth=freeze_depth).tensors()["model.fc.weight"]
+    found = [fit(freeze_depth=freeze_depth, **changed).tensors() for _ in range(2)]
+    assert not torch.equal(found[0]["model.fc.weight"], plain)
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())

@@ -18,7 +18,13 @@ from autotl.backbones.speed import Speed
 from autotl.backbones.zoo import Backbone
 from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialStopped
 from autotl.strategies.fitted import FittedModel
-from autotl.strategies.training import TrainingConfig, batch_size_for, one_cycle, train_network
+from autotl.strategies.training import (
+    ParameterGroup,
+    TrainingConfig,
+    batch_size_for,
+    one_cycle,
+    train_network,
+)
 
 MakeTask = Callable[..., Task]
 Train = Callable[..., FittedModel]
@@ -94,7 +100,7 @@ def train(make_task: MakeTask, backbone: Backbone) -> Train:
         return train_network(
             network,
             backbone,
-            [(list(network.parameters()), lr)],
+            [ParameterGroup(list(network.parameters()), lr)],
             RECIPE.model_copy(update=recipe),
             task or make_task(),
             np.arange(48) if samples is None else samples,
@@ -269,7 +275,7 @@ def test_weight_decay_spares_vectors(train: Train) -> None:
 def test_every_group_has_its_own_rate(make_task: MakeTask, backbone: Backbone) -> None:
     first, second = Constant(), Constant()
     network = Sum([first, second])
-    parameters = [([first.logits], 1e-2), ([second.logits], 1e-4)]
+    parameters = [ParameterGroup([first.logits], 1e-2), ParameterGroup([second.logits], 1e-4)]
     labels = np.zeros(90, dtype=np.int64)
     model = train_network(
         network,
@@ -379,7 +385,7 @@ def test_training_ends_when_its_predictions_have_settled(
     train_network(
         network,
         backbone,
-        [(list(network.parameters()), 1e-6)],
+        [ParameterGroup(list(network.parameters()), 1e-6)],
         config,
         task,
         fold.train,
