@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 
     model, figures = train(config, args.work, threads=args.threads, workers=args.workers, log=log)
     notes = {k: str(figures[k]) for k in ("epochs", "held_out_top1", "held_out_top5")}
-    figures["file_bytes"] = publish(model, out, config, notes)
+    figures["file_bytes"] = publish(model, out, config, config.phases[-1], notes)
     figures["num_parameters"] = sum(
         p.numel() for n, p in model.named_parameters() if not n.startswith("fc.")
     )
