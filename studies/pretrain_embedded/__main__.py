@@ -55,9 +55,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     log(f"wrote {out}")
     checks = evaluate.CHECKS[:1] if args.quick else evaluate.CHECKS
-    table = evaluate.evaluate(
-        {"embedded": evaluate.load(out)}, checks, n_seeds=1 if args.quick else 3
-    )
+    judged = {"embedded": evaluate.Extractor(evaluate.load(out))}
+    table = evaluate.evaluate(judged, checks, n_seeds=1 if args.quick else 3)
     if not table:
         log("the check on real images is skipped: ../shared/data is absent")
     for name, row in table.items():
