@@ -52,8 +52,8 @@ class Phase:
         epochs: Passes over their training images.
         lr: Peak learning rate of SGD with Nesterov momentum 0.9.
         warmup_epochs: Length of the linear warm-up.
-        cosine_epochs: Where the cosine that follows would reach 0.
-        cooldown_epochs: Length of the linear fall to 0 at the end, on top of the cosine.
+        cosine_epochs: Where the cosine that follows would reach 0; None for a constant rate.
+        cooldown_epochs: Length of the linear fall to 0 at the end, on top of that.
         colours: How far the augmentation changes the colours.
         statistics_weight: Weight of the heads that read low-level statistics off every stage's
             pooled features, against that of the class; 0 leaves them out.
@@ -63,7 +63,7 @@ class Phase:
     epochs: int
     lr: float
     warmup_epochs: float
-    cosine_epochs: float
+    cosine_epochs: float | None
     cooldown_epochs: float
     colours: Colours
     statistics_weight: float
@@ -83,13 +83,13 @@ SHAPE = Phase(
 
 SURFACE = Phase(
     families=(*SHAPE.families, "materials", "landscapes"),
-    epochs=8,
+    epochs=6,
     lr=0.2,
     warmup_epochs=0.25,
-    cosine_epochs=8.0,
-    cooldown_epochs=1.0,
+    cosine_epochs=None,
+    cooldown_epochs=2.0,
     colours=MILD,
-    statistics_weight=1.0,
+    statistics_weight=5.0,
 )
 """The second phase: colour and grain too."""
 
@@ -160,7 +160,7 @@ QUICK = Config(
     n_images=30,
     phases=(
         replace(SHAPE, epochs=8, lr=0.2, cosine_epochs=8.0, cooldown_epochs=1.0),
-        replace(SURFACE, epochs=4, lr=0.1, cosine_epochs=4.0),
+        replace(SURFACE, epochs=4, lr=0.1),
     ),
     batch_size=128,
 )

@@ -33,8 +33,10 @@ def learning_rate(phase: Phase, step: int, steps_per_epoch: int) -> float:
     epoch = step / steps_per_epoch
     if epoch < phase.warmup_epochs:
         return phase.lr * (step + 1) / (phase.warmup_epochs * steps_per_epoch)
-    turn = (epoch - phase.warmup_epochs) / (phase.cosine_epochs - phase.warmup_epochs)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(turn, 1.0)))
+    cosine = 1.0
+    if phase.cosine_epochs is not None:
+        turn = (epoch - phase.warmup_epochs) / (phase.cosine_epochs - phase.warmup_epochs)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(turn, 1.0)))
     return phase.lr * cosine * min(1.0, (phase.epochs - epoch) / phase.cooldown_epochs)
 
 
@@ -76,7 +78,7 @@ def recompute_statistics(
         norm.momentum = None  # cumulative average
     model.train()
     order = np.random.default_rng([seed, 3]).permutation(len(part.labels))[:n_samples]
-    for start in range(0, len(order) - 255, 256):
+    for start in range(0, max(1, len(order) - 255), 256):
         model(part.take(order[start : start + 256]).to(memory_format=torch.channels_last))
     for norm in norms:
         norm.momentum = 0.1
