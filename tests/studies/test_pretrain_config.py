@@ -59,3 +59,11 @@ def test_learning_rate_rises_once_and_falls_to_nothing(phase: object) -> None:
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert 0 < rates[-1] < 0.02 * chosen.lr
+
+
+def test_without_a_cosine_the_rate_stays_until_the_cool_down() -> None:
+    cools_from = SURFACE.epochs - SURFACE.cooldown_epochs
+    for epoch in (SURFACE.warmup_epochs, 1.0, cools_from):
+        assert learning_rate(SURFACE, int(epoch * 100), 100) == pytest.approx(SURFACE.lr)
+    halfway = cools_from + SURFACE.cooldown_epochs / 2
+    assert learning_rate(SURFACE, int(halfway * 100), 100) == pytest.approx(SURFACE.lr / 2)
