@@ -83,11 +83,11 @@ SHAPE = Phase(
 
 SURFACE = Phase(
     families=(*SHAPE.families, "materials", "landscapes"),
-    epochs=6,
+    epochs=5,
     lr=0.2,
     warmup_epochs=0.25,
     cosine_epochs=None,
-    cooldown_epochs=2.0,
+    cooldown_epochs=1.0,
     colours=MILD,
     statistics_weight=5.0,
 )
