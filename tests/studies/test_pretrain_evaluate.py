@@ -51,6 +51,7 @@ def test_no_image_is_on_both_sides(data: Path, test: str) -> None:
     assert set(labels[train]) == {0, 1}
     if test == "groups":
         assert not set(groups[train]) & set(groups[held])
+        assert len(set(groups[held])) == 2  # a third of the six
     if test == "original":
         assert set(original[held]) == {"test"}
         assert set(original[train]) == {"train"}
