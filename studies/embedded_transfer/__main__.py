@@ -1,6 +1,6 @@
 """The embedded backbone on real images: linear SVM, fine-tuning, scratch; one row per data set.
 
-    python -m studies.embedded_transfer [--quick] [--seeds N]
+    python -m studies.embedded_transfer [--quick] [--seeds N] [--columns NAME ...] [--sets NAME ...]
 
 Every figure is accuracy on a test part that shares no group with the training images. The settings
 are fixed beforehand and the same in every row: nothing is chosen on the test part. The data lie in
@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,9 @@ def svm_on_random_weights(task: Task, config: BottleneckConfig) -> float:
     return accuracy(task.labels[fold.validation], solved.predict_proba(values[fold.validation]))
 
 
-def measure(dataset: str, n_train: int, seed: int, epochs: int) -> dict[str, float]:
+def measure(
+    dataset: str, n_train: int, seed: int, epochs: int, columns: Collection[str] = COLUMNS
+) -> dict[str, float]:
     """One row: accuracy by column, and the number of test images."""
     group = "group" if dataset in GROUPED else None
     table = read_dataset(DATA / dataset / "meta.csv", image="file", label="class", group=group)
@@ -147,9 +150,9 @@ def measure(dataset: str, n_train: int, seed: int, epochs: int) -> dict[str, flo
         row: dict[str, float] = {"n_test": float(len(task.folds[0].validation))}
         mirror = dataset in {"clothing10", "trashnet6", "sign_digits10"}
         for column, (strategy, config) in configs(epochs, mirror).items():
-            row[column] = strategy.run(config, task, SilentReporter()).metrics["accuracy"]
-            if column == "svm":
-                assert isinstance(config, BottleneckConfig)
+            if column in columns:
+                row[column] = strategy.run(config, task, SilentReporter()).metrics["accuracy"]
+            if isinstance(config, BottleneckConfig) and "svm_random" in columns:
                 row["svm_random"] = svm_on_random_weights(task, config)
     return row
 
@@ -161,21 +164,30 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="two rows, few epochs")
     parser.add_argument("--seeds", type=int, default=1, help="repeats, averaged")
+    parser.add_argument(
+        "--columns", nargs="+", choices=COLUMNS, default=COLUMNS, help="what to measure"
+    )
+    parser.add_argument("--sets", nargs="+", help="names of data sets (default: every row)")
     arguments = parser.parse_args()
     if not DATA.is_dir():
         print(json.dumps({"skipped": f"no data beside the repository ({DATA.name} is absent)"}))
         return
     rows = ROWS[:1] + ROWS[2:3] if arguments.quick else ROWS
-    print(f"{'data set, training images':<32}" + "".join(f"{name:>14}" for name in COLUMNS))
+    if arguments.sets:
+        rows = tuple(row for row in rows if row[0] in arguments.sets)
+    columns = [name for name in COLUMNS if name in arguments.columns]
+    print(f"{'data set, training images':<32}" + "".join(f"{name:>14}" for name in columns))
     figures: dict[str, dict[str, float]] = {}
     started = time.time()
     for dataset, n_train in rows:
         epochs = 4 if arguments.quick else EPOCHS[n_train]
-        repeats = [measure(dataset, n_train, seed, epochs) for seed in range(arguments.seeds)]
+        repeats = [
+            measure(dataset, n_train, seed, epochs, columns) for seed in range(arguments.seeds)
+        ]
         row = {name: float(np.mean([repeat[name] for repeat in repeats])) for name in repeats[0]}
         name = f"{dataset}, {n_train}"
         figures[name] = row
-        print(f"{name:<32}" + "".join(f"{row[c]:>14.3f}" for c in COLUMNS), flush=True)
+        print(f"{name:<32}" + "".join(f"{row[c]:>14.3f}" for c in columns), flush=True)
     print(json.dumps({"seconds": round(time.time() - started), "rows": figures}))
 
 

@@ -49,15 +49,14 @@ def main(argv: list[str] | None = None) -> None:
 
     model, figures = train(config, args.work, threads=args.threads, workers=args.workers, log=log)
     notes = {k: str(figures[k]) for k in ("epochs", "held_out_top1", "held_out_top5")}
-    figures["file_bytes"] = publish(model, out, config, notes)
+    figures["file_bytes"] = publish(model, out, config, config.phases[-1], notes)
     figures["num_parameters"] = sum(
         p.numel() for n, p in model.named_parameters() if not n.startswith("fc.")
     )
     log(f"wrote {out}")
     checks = evaluate.CHECKS[:1] if args.quick else evaluate.CHECKS
-    table = evaluate.evaluate(
-        {"embedded": evaluate.load(out)}, checks, n_seeds=1 if args.quick else 3
-    )
+    judged = {"embedded": evaluate.Extractor(evaluate.load(out))}
+    table = evaluate.evaluate(judged, checks, n_seeds=1 if args.quick else 3)
     if not table:
         log("the check on real images is skipped: ../shared/data is absent")
     for name, row in table.items():

@@ -55,7 +55,12 @@ def colour(rng: np.random.Generator, hue: float | None = None, *, grey: float = 
         h, s = rng.random(), (0.0 if rng.random() < grey else rng.random() ** 1.2)
     else:
         h, s = (hue + rng.normal(0, 0.025)) % 1.0, rng.uniform(0.45, 1.0)
-    return np.array(colorsys.hsv_to_rgb(h, s, rng.uniform(0.15, 1.0)), np.float32)
+    return hsv(h, s, rng.uniform(0.15, 1.0))
+
+
+def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
+    """An RGB colour ``(3,)``; the hue turns at 1."""
+    return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value), np.float32)
 
 
 def contrasting(

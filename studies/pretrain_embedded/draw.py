@@ -10,10 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studies.pretrain_embedded import bands, fractals, glyphs, scenes, textures
+from studies.pretrain_embedded import (
+    bands,
+    fractals,
+    glyphs,
+    landscapes,
+    materials,
+    scenes,
+    textures,
+)
 from studies.pretrain_embedded.family import Spec
 
-VERSION = 1
+VERSION = 2
 """Raise it with every change of the pictures: rendered files of other versions are not used."""
 
 KIN = 10
@@ -48,6 +56,8 @@ FAMILIES = {
         Family("bands", 4, bands.bands_class, bands.bands_image, False),
         Family("shapes", 5, scenes.shapes_class, scenes.shapes_image, True),
         Family("objects", 6, scenes.objects_class, scenes.objects_image, True),
+        Family("materials", 7, materials.materials_class, materials.materials_image, True),
+        Family("landscapes", 8, landscapes.landscapes_class, landscapes.landscapes_image, True),
     )
 }
 

@@ -5,10 +5,13 @@ numbers), standardised on the training images. The images are squashed to 64x64 
 antialiasing. The test part of a set is "original" (its own validation and test part), "groups" (a
 third of its speakers, drawers or smears, none of whom is trained on) or "random" (a third).
 
-    python -m studies.pretrain_embedded.evaluate [--weights FILE] [--all] [--seeds N]
+    python -m studies.pretrain_embedded.evaluate [--weights [NAME=]FILE ...] [--all] [--seeds N]
+        [--imagenet-size PX ...]
 
-prints a table and then one JSON line. The sets lie in ``../shared/data`` beside the repository;
-where that folder is absent, the check is skipped and says so.
+prints a table, images per second and then one JSON line. ``random`` is the mean of three untrained
+networks. ``--all`` takes every set and adds an upper mark, a network pretrained on ImageNet, where
+its weights are. Sets and weights lie in ``../shared`` beside the repository; where that folder is
+absent, the check is skipped and says so.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +35,13 @@ from sklearn.svm import LinearSVC
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY.parent / "shared" / "data"
+IMAGENET_NAME = "mobilenetv2_100"
+IMAGENET = DATA.parent / "weights" / f"{IMAGENET_NAME}.torchvision_qat_in1k.fp16.safetensors"
 WEIGHTS = REPOSITORY / "autotl" / "backbones" / "embedded" / "embedded.safetensors"
 TIMM_NAME = "resnet10t"
 TIMM_KWARGS = {"channels": [32, 64, 128, 256]}
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 IMAGE_SIZE = 64
+N_RANDOM = 3
 SVM_C = 0.01
 
 
@@ -80,20 +86,90 @@ def load(path: Path) -> torch.nn.Module:
     return model.eval()
 
 
-def read_set(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Extractor:
+    """A network and how its features are taken.
+
+    Attributes:
+        model: A timm network.
+        image_size: Height and width of its input in pixels.
+        mean: Mean of the channels, on the scale of [0, 1].
+        std: Standard deviation of the channels, on the same scale.
+    """
+
+    model: torch.nn.Module
+    image_size: int = IMAGE_SIZE
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    @torch.inference_mode()
+    def __call__(self, pixels: np.ndarray, batch_size: int = 256) -> np.ndarray:
+        """Average pools of the last four stages, side by side.
+
+        Args:
+            pixels: ``(n, image_size, image_size, 3) uint8``.
+            batch_size: Images at a time.
+
+        Returns:
+            ``(n, num_features) float32``; 480 features for the embedded architecture.
+        """
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        self.model.eval()
+        parts = []
+        for start in range(0, len(pixels), batch_size):
+            batch = torch.from_numpy(pixels[start : start + batch_size]).float() / 255
+            x = ((batch - mean) / std).permute(0, 3, 1, 2)  # channels_last in memory
+            stages = self.model.forward_intermediates(x, indices=4, intermediates_only=True)
+            parts.append(torch.cat([stage.mean((2, 3)) for stage in stages], 1))
+        return torch.cat(parts).numpy()
+
+
+def untrained(seed: int) -> Extractor:
+    """The embedded architecture with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        # timm starts the residual branches at zero, which would make the comparison too easy
+        return Extractor(build(zero_init_last=False))
+
+
+def imagenet(image_size: int) -> Extractor:
+    """The upper mark: a network of 2.2 M parameters pretrained on ImageNet."""
+    model = timm.create_model(
+        IMAGENET_NAME, pretrained=True, pretrained_cfg_overlay={"file": str(IMAGENET)}
+    )
+    cfg = model.pretrained_cfg
+    return Extractor(model, image_size, tuple(cfg["mean"]), tuple(cfg["std"]))
+
+
+def images_per_second(extractor: Extractor, n_images: int = 512) -> float:
+    """Speed of taking features, the best of three goes over random pixels."""
+    size = extractor.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (n_images, size, size, 3), np.uint8)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        extractor(pixels)
+        seconds.append(time.perf_counter() - start)
+    return n_images / min(seconds)
+
+
+def read_set(
+    folder: Path, image_size: int = IMAGE_SIZE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Reads a folder with ``meta.csv``.
 
     Returns:
-        Pixels ``(n, 64, 64, 3) uint8``, labels ``(n,) int64``, groups ``(n,) str`` (unique
+        Pixels ``(n, image_size, image_size, 3) uint8``, labels ``(n,) int64``, groups
+        ``(n,) str`` (unique
         where the set has none) and original split ``(n,) str``.
     """
     with (folder / "meta.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    pixels = np.empty((len(rows), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    pixels = np.empty((len(rows), image_size, image_size, 3), np.uint8)
     for i, row in enumerate(rows):
         with Image.open(folder / row["file"]) as picture:
             small = picture.convert("RGB").resize(
-                (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR
+                (image_size, image_size), Image.Resampling.BILINEAR
             )
         pixels[i] = np.asarray(small)
     labels = np.unique([row["class"] for row in rows], return_inverse=True)[1].astype(np.int64)
@@ -132,28 +208,6 @@ def split(
     return stratified(rng, labels, everything[~held], check.n_train), test
 
 
-@torch.inference_mode()
-def features(model: torch.nn.Module, pixels: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Pooled features of the four stages, ``(n, 480) float32``, of ``(n, 64, 64, 3) uint8``."""
-    pooled: list[torch.Tensor] = []
-    hooks = [
-        getattr(model, stage).register_forward_hook(
-            lambda _module, _inputs, output: pooled.append(output.float().mean((2, 3)))
-        )
-        for stage in STAGES
-    ]
-    model.eval()
-    parts = []
-    for start in range(0, len(pixels), batch_size):
-        pooled.clear()
-        batch = torch.from_numpy(pixels[start : start + batch_size]).permute(0, 3, 1, 2)
-        model(batch.float() / 127.5 - 1.0)
-        parts.append(torch.cat(pooled, 1))
-    for hook in hooks:
-        hook.remove()
-    return torch.cat(parts).numpy()
-
-
 def svm_accuracy(
     train: np.ndarray, y_train: np.ndarray, test: np.ndarray, y_test: np.ndarray
 ) -> float:
@@ -168,24 +222,29 @@ def svm_accuracy(
 
 
 def evaluate(
-    models: dict[str, torch.nn.Module], checks: tuple[Check, ...] = CHECKS, *, n_seeds: int = 3
+    extractors: dict[str, Extractor], checks: tuple[Check, ...] = CHECKS, *, n_seeds: int = 3
 ) -> dict[str, dict[str, float]]:
     """Mean SVM accuracy over splits.
 
     Returns:
-        check name -> model name -> accuracy in [0, 1]; empty where ``../shared/data`` is absent. A
-        single set that is absent is left out.
+        check name -> extractor's name -> accuracy in [0, 1]; empty where ``../shared/data`` is
+        absent. A single set that is absent is left out.
     """
     table: dict[str, dict[str, float]] = {}
+    sizes = {extractor.image_size for extractor in extractors.values()}
     for dataset in dict.fromkeys(check.dataset for check in checks):
         if not (DATA / dataset / "meta.csv").is_file():
             continue
-        pixels, labels, groups, original = read_set(DATA / dataset)
-        vectors = {name: features(model, pixels) for name, model in models.items()}
+        vectors = {}
+        for size in sizes:
+            pixels, labels, groups, original = read_set(DATA / dataset, size)
+            for name, extractor in extractors.items():
+                if extractor.image_size == size:
+                    vectors[name] = extractor(pixels)
         for check in (check for check in checks if check.dataset == dataset):
             table[check.name] = {}
-            for name, x in vectors.items():
-                scores = []
+            for name in extractors:
+                x, scores = vectors[name], []
                 for seed in range(n_seeds):
                     train, test = split(check, labels, groups, original, seed)
                     scores.append(svm_accuracy(x[train], labels[train], x[test], labels[test]))
@@ -193,10 +252,29 @@ def evaluate(
     return table
 
 
+def named_file(text: str) -> tuple[str, Path]:
+    """Reads ``[NAME=]FILE``; the name is the file's own where none is given."""
+    name, found, path = text.partition("=")
+    return (name, Path(path)) if found else (Path(text).stem, Path(text))
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.pretrain_embedded.evaluate")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="default: the published file")
-    parser.add_argument("--all", action="store_true", help="five further sets")
+    parser.add_argument(
+        "--weights",
+        type=named_file,
+        action="append",
+        metavar="[NAME=]FILE",
+        help="weights to judge, any number of times (default: the published file)",
+    )
+    parser.add_argument("--all", action="store_true", help="five further sets and the upper mark")
+    parser.add_argument(
+        "--imagenet-size",
+        type=int,
+        action="append",
+        metavar="PX",
+        help="input size of the upper mark, any number of times (default 64; 160 takes minutes)",
+    )
     parser.add_argument("--seeds", type=int, default=3, help="splits per row (default 3)")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
@@ -205,18 +283,28 @@ def main(argv: list[str] | None = None) -> None:
         print("skipped: ../shared/data is absent")
         print(json.dumps({"skipped": "../shared/data is absent"}))
         return
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        # timm starts the residual branches at zero, which would make the comparison too easy
-        models = {"random": build(zero_init_last=False).eval()}
-    models["embedded"] = load(args.weights)
-    table = evaluate(models, CHECKS + (MORE_CHECKS if args.all else ()), n_seeds=args.seeds)
-    print(f"{'set / training images (test part)':<40}{'random':>9}{'embedded':>10}")
-    for name, row in table.items():
-        print(f"{name:<40}{row['random']:>9.3f}{row['embedded']:>10.3f}")
-    print(
-        json.dumps({name: {k: round(v, 4) for k, v in row.items()} for name, row in table.items()})
-    )
+    randoms = {f"random {seed}": untrained(seed) for seed in range(N_RANDOM)}
+    trained = {
+        name: Extractor(load(path)) for name, path in args.weights or [("embedded", WEIGHTS)]
+    }
+    if args.all and IMAGENET.is_file():
+        trained |= {f"imagenet {size}": imagenet(size) for size in args.imagenet_size or [64]}
+    checks = CHECKS + (MORE_CHECKS if args.all else ())
+    table = evaluate({**randoms, **trained}, checks, n_seeds=args.seeds)
+    for row in table.values():
+        row["random"] = float(np.mean([row.pop(name) for name in randoms]))
+    names = ["random", *trained]
+    print(f"{'set / training images (test part)':<40}" + "".join(f"{name:>14}" for name in names))
+    for check, row in table.items():
+        print(f"{check:<40}" + "".join(f"{row[name]:>14.3f}" for name in names))
+    mean = {name: float(np.mean([row[name] for row in table.values()])) for name in names}
+    print(f"{'mean':<40}" + "".join(f"{mean[name]:>14.3f}" for name in names))
+    speed = {name: round(images_per_second(e)) for name, e in trained.items()}
+    print(f"images/s on {args.threads} thread(s): {speed}")
+    accuracies = {
+        check: {name: round(row[name], 4) for name in names} for check, row in table.items()
+    }
+    print(json.dumps({"accuracy": accuracies, "images_per_second": speed}))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from studies.pretrain_embedded.config import Config
+from studies.pretrain_embedded.config import Colours, Config
 from studies.pretrain_embedded.draw import VERSION, draw_class
 from studies.pretrain_embedded.evaluate import IMAGE_SIZE
 
@@ -25,15 +25,15 @@ def _render_one(job: tuple[str, int, int, int]) -> np.ndarray:
     return draw_class(family, index, n_images, seed=seed, size=IMAGE_SIZE)
 
 
-def render(config: Config, work: Path, *, workers: int, log: Log) -> list[np.ndarray]:
+def render(config: Config, work: Path, *, workers: int, log: Log) -> dict[str, np.ndarray]:
     """Draws all images once, one file per family, and opens them.
 
     Returns:
-        List of read-only arrays, one per family, ``(n_classes, n_images + n_held_out, 64, 64, 3)
-        uint8``; a family whose file is already complete in ``work`` is not drawn again.
+        Family -> read-only array ``(n_classes, n_images + n_held_out, 64, 64, 3) uint8``; a family
+        whose file is already complete in ``work`` is not drawn again.
     """
     per_class = config.n_images + config.n_held_out
-    opened = []
+    opened = {}
     for family, n_classes in config.classes.items():
         path = work / f"{family}-{n_classes}x{per_class}-seed{config.seed}-v{VERSION}.npy"
         if not path.is_file():
@@ -49,7 +49,7 @@ def render(config: Config, work: Path, *, workers: int, log: Log) -> list[np.nda
             del array
             os.replace(part, path)
             log(f"drew {n_classes} classes of {family} in {time.monotonic() - start:.0f} s")
-        opened.append(np.load(path, mmap_mode="r"))
+        opened[family] = np.load(path, mmap_mode="r")
     return opened
 
 
@@ -85,13 +85,16 @@ class Collection:
         return torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
-def augment(x: torch.Tensor, mirror: torch.Tensor, g: torch.Generator) -> torch.Tensor:
+def augment(
+    x: torch.Tensor, mirror: torch.Tensor, g: torch.Generator, colours: Colours
+) -> torch.Tensor:
     """A random affine map, mirroring and change of colours, for each image by itself.
 
     Args:
         x: ``(n, 3, h, w) float32`` in [-1, 1].
         mirror: ``(n,) bool``: whether the image may be mirrored.
         g: Source of randomness.
+        colours: How far the colours change.
 
     Returns:
         ``(n, 3, h, w) float32`` in [-1, 1].
@@ -119,14 +122,18 @@ def augment(x: torch.Tensor, mirror: torch.Tensor, g: torch.Generator) -> torch.
     # colours: mix the channels (grey, hue, permutation), then contrast, brightness, polarity
     eye = torch.eye(3).expand(n, 3, 3)
     grey = torch.tensor([0.299, 0.587, 0.114]).expand(n, 3, 3)
-    keep = torch.where(chance(0.15), torch.zeros(n), uniform(0.6, 1.3))[:, None, None]
-    mix = keep * eye + (1 - keep) * grey + torch.randn(n, 3, 3, generator=g) * 0.06
-    swap = chance(0.15)
+    keep = torch.where(chance(colours.grey), torch.zeros(n), uniform(*colours.saturation))[
+        :, None, None
+    ]
+    mix = keep * eye + (1 - keep) * grey + torch.randn(n, 3, 3, generator=g) * colours.mixing
+    swap = chance(colours.swap)
     mix[swap] = mix[swap][:, torch.randperm(3, generator=g)]
     x = torch.bmm(mix, x.flatten(2)).view_as(x)
     mean = x.mean((2, 3), keepdim=True)
-    x = (x - mean) * uniform(0.65, 1.35, 1, 1, 1) + mean + uniform(-0.25, 0.25, 1, 1, 1)
-    x = x * torch.where(chance(0.08), -1.0, 1.0)[:, None, None, None]
+    contrast, light = colours.contrast, colours.light
+    x = (x - mean) * uniform(1 - contrast, 1 + contrast, 1, 1, 1) + mean
+    x = x + uniform(-light, light, 1, 1, 1)
+    x = x * torch.where(chance(colours.inversion), -1.0, 1.0)[:, None, None, None]
 
     # a random rectangle is greyed out
     h, w = x.shape[-2:]
