@@ -19,7 +19,14 @@ from autotl.backbones.speed import Speed, measure_speed
 from autotl.backbones.weights import hub_reachable
 from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
 from autotl.config import FitConfig
-from autotl.data import ImageTable, Split, conflicting_labels, duplicate_groups, make_split
+from autotl.data import (
+    ImageTable,
+    Split,
+    conflicting_labels,
+    duplicate_groups,
+    make_split,
+    near_duplicates,
+)
 from autotl.data import read_dataset as read_table
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.metrics import resolve_metric
@@ -118,9 +125,18 @@ def prepare(
 
     progress.phase("profile", deadline.shown_s)
     speeds = {name: _speed_of(backbone, device, quota) for name, backbone in backbones.items()}
+    store = ActivationStore(
+        PixelViews(stores, np.arange(len(table))),
+        speeds,
+        device,
+        quota,
+        memory_cache_bytes(config, device),
+        shared=config.workers > 1,
+    )
+    links = _near_duplicates(first, store, next(iter(backbones.values())), config.seed)
     search_s = deadline.left_s() - CLOSING_S
-    split = _split(table, first, speeds, search_s, config.seed, progress)
-    _tell_of_oddities(table, first, len(split.dropped), progress)
+    split = _split(table, first, links, speeds, search_s, config.seed, progress)
+    _tell_of_oddities(table, first, links, len(split.dropped), progress)
     labels = table.labels[split.development]
     views = PixelViews(stores, split.development)
     task = Task(
@@ -130,14 +146,7 @@ def prepare(
         metric=resolve_metric(config.metric, labels),
         backbones=backbones,
         pixels=views,
-        store=ActivationStore(
-            views,
-            speeds,
-            device,
-            quota,
-            memory_cache_bytes(config, device),
-            shared=config.workers > 1,
-        ),
+        store=store.of_samples(views),
         speeds=speeds,
         device=device,
         seed=config.seed,
@@ -262,8 +271,24 @@ def _speed_of(backbone: Backbone, device: torch.device, quota: DiskQuota) -> Spe
     return speed
 
 
+def _near_duplicates(
+    pictures: PixelStore, store: ActivationStore, backbone: Backbone, seed: int
+) -> NDArray[np.int64]:
+    """Pairs of samples that show the same picture; of the features the bottleneck strategy reads.
+
+    The pictures to test with are looked at here, too, so that none of them is trained on.
+    """
+    everything = pictures.view(np.arange(len(pictures.rows)))
+    features = store.features(backbone, range(1, backbone.num_stages + 1))
+    return near_duplicates(everything.__getitem__, len(everything), features, seed)
+
+
 def _tell_of_oddities(
-    table: ImageTable, store: PixelStore, n_dropped: int, progress: Progress
+    table: ImageTable,
+    store: PixelStore,
+    links: NDArray[np.int64],
+    n_dropped: int,
+    progress: Progress,
 ) -> None:
     if table.quarantine:
         first = table.quarantine[0]
@@ -273,25 +298,28 @@ def _tell_of_oddities(
         )
     if n_dropped:
         progress.note(f"{n_dropped} training pictures are left out: they occur in the test set")
-    conflicts = conflicting_labels(store.digests.tolist(), table.labels)
+    conflicts = conflicting_labels(store.digests.tolist(), table.labels, links)
     if conflicts:
-        pair = " and ".join(table.name(sample) for sample in conflicts[0][:2])
+        label = table.labels[conflicts[0]]
+        pair = (conflicts[0][0], conflicts[0][np.flatnonzero(label != label[0])[0]])
+        names = " and ".join(table.name(int(sample)) for sample in pair)
         progress.note(
-            f"{len(conflicts)} pictures occur under different labels (first: {pair}); "
-            "look at their labels"
+            f"{len(conflicts)} pictures occur under different labels, the same or nearly so "
+            f"(first: {names}); look at their labels"
         )
 
 
 def _split(
     table: ImageTable,
     store: PixelStore,
+    links: NDArray[np.int64],
     speeds: Mapping[str, Speed],
     search_s: float,
     seed: int,
     progress: Progress,
 ) -> Split:
     """Cross-validation where the time allows trials of some length, else one hold-out."""
-    groups = duplicate_groups(store.digests.tolist(), table.groups)
+    groups = duplicate_groups(store.digests.tolist(), table.groups, links)
     split = make_split(table.labels, groups, table.parts, seed=seed)
     with_folds = _longest_trial(split, speeds, search_s)
     if len(split.folds) == 1 or with_folds >= MIN_EPOCHS:

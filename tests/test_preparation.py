@@ -206,6 +206,40 @@ def test_equal_pictures_under_different_labels_are_told(
     assert any("under different labels" in note for note in notes.notes)
 
 
+@pytest.fixture
+def scenes(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The stripes and blocks, each with blobs of its own."""
+    coarse = np.random.default_rng(0).integers(0, 128, (90, 8, 8, 3))
+    return (pictures // 2 + coarse.repeat(4, axis=1).repeat(4, axis=2)).astype(np.uint8)
+
+
+def test_nearly_equal_pictures_never_stand_on_two_sides(
+    make: Prepare, scenes: NDArray[np.uint8], picture_labels: NDArray[np.int64]
+) -> None:
+    """Each picture once more, darker, or mirrored."""
+    darker = (scenes[:40] * 0.8).astype(np.uint8)
+    shown = np.concatenate([scenes[:80], darker, scenes[40:80, :, ::-1]])
+    prepared = make((shown, np.tile(picture_labels[:80], 2)))
+    number = {p.tobytes(): i % 80 for i, p in enumerate(shown)}
+    development, test = ([number[c] for c in side] for side in digests(prepared))
+    assert test
+    assert not set(development) & set(test)
+    for fold in prepared.task.folds:
+        train = {development[i] for i in fold.train}
+        assert not train & {development[i] for i in fold.validation}
+
+
+def test_nearly_equal_pictures_under_different_labels_are_told(
+    make: Prepare, scenes: NDArray[np.uint8], picture_labels: NDArray[np.int64], notes: Notes
+) -> None:
+    shown = scenes.copy()
+    shown[1] = scenes[0] * 0.8
+    make((shown, picture_labels))
+    (note,) = (note for note in notes.notes if "under different labels" in note)
+    assert "1 pictures" in note
+    assert "array[0] and array[1]" in note
+
+
 @pytest.mark.parametrize(("train_s", "n_folds"), [(1e-4, None), (2e-2, 1)])
 def test_little_time_means_one_hold_out(
     train_s: float,

@@ -10,6 +10,7 @@ Precedents: Nautilus (Nakandala & Kumar, SIGMOD 2022), Alsatian (Strassenburg et
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -95,6 +96,16 @@ class ActivationStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
+
+    def of_samples(self, pixels: Callable[[int], PixelView]) -> ActivationStore:
+        """A store of other samples of the same pictures, which keeps what it keeps with this one.
+
+        Args:
+            pixels: their pictures at a size, views of the same pixel stores.
+        """
+        other = copy.copy(self)
+        other._pixels, other._views = pixels, {}
+        return other
 
     @property
     def meter(self) -> Meter:
