@@ -10,7 +10,6 @@ Precedents: Nautilus (Nakandala & Kumar, SIGMOD 2022), Alsatian (Strassenburg et
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -103,8 +102,8 @@ class ActivationStore:
         Args:
             pixels: their pictures at a size, views of the same pixel stores.
         """
-        other = copy.copy(self)
-        other._pixels, other._views = pixels, {}
+        other = ActivationStore.__new__(ActivationStore)
+        other.__dict__.update(self.__dict__, _pixels=pixels, _views={})
         return other
 
     @property
