@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from autotl.analysis.capacity import measure_capacity
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.similarity import measure_similarity
 from autotl.analysis.size import measure_size
+from autotl.analysis.sufficiency import Sufficiency, measure_sufficiency
 from autotl.backbones.speed import Speed, measure_speed
 from autotl.backbones.weights import hub_reachable
 from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
@@ -158,6 +160,7 @@ def prepare(
         first.is_grey[split.development],
         first.digests[split.development],
         n_test=len(split.test),
+        pictures=duplicate_groups(first.digests.tolist(), links=links)[split.development],
     )
     profile = DatasetProfile(
         size=size,
@@ -179,6 +182,7 @@ def prepare(
         class_names=table.class_names,
         fingerprint=table.fingerprint,
         n_quarantined=len(table.quarantine),
+        sufficiency=_sufficiency(task),
     )
     return Prepared(
         name=name_of(dataset),
@@ -269,6 +273,21 @@ def _speed_of(backbone: Backbone, device: torch.device, quota: DiskQuota) -> Spe
     if way is None:
         keep_way(backbone, device, quota, speed, time.perf_counter() - started)
     return speed
+
+
+def _sufficiency(task: Task) -> Sufficiency:
+    """How far the samples go, by the last four stages of the first backbone."""
+    first = next(iter(task.backbones.values()))
+    depths = range(max(1, first.num_stages - 3), first.num_stages + 1)
+    return measure_sufficiency(
+        first.name,
+        task.store.features(first, depths),
+        task.labels,
+        task.folds[0].train,
+        task.folds[0].validation,
+        {name: measure_capacity(b, task.n_classes) for name, b in task.backbones.items()},
+        task.seed,
+    )
 
 
 def _near_duplicates(
