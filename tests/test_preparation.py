@@ -88,6 +88,10 @@ def test_a_data_set_becomes_a_task(
     assert profile.class_names == ("0", "1", "2")
     assert profile.n_folds == len(task.folds)
     assert task.metric.name == "accuracy"
+    assert profile.size.n_distinct == len(task.labels)
+    assert profile.sufficiency is not None
+    assert profile.sufficiency.learning_curve.n_train == len(task.folds[0].train)
+    assert set(profile.sufficiency.capacity) == set(task.backbones)
     assert prepared.quarantine == ()
     assert prepared.name == "pictures"
     assert notes.phases == ["read", "decode", "profile"]
@@ -224,6 +228,8 @@ def test_nearly_equal_pictures_never_stand_on_two_sides(
     development, test = ([number[c] for c in side] for side in digests(prepared))
     assert test
     assert not set(development) & set(test)
+    assert prepared.profile.size.n_distinct == len(set(development))
+    assert prepared.profile.size.n_duplicates == 0
     for fold in prepared.task.folds:
         train = {development[i] for i in fold.train}
         assert not train & {development[i] for i in fold.validation}

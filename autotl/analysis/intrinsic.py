@@ -62,7 +62,7 @@ def levina_bickel(features: Features, n_neighbours: int = 20, seed: int = 0) -> 
     if distances is None:
         return float("nan")
     k = distances.shape[1]
-    inverse = float(np.log(distances[:, -1:] / distances[:, :-1]).sum(axis=1).mean() / (k - 2))
+    inverse = float(np.log(distances[:, -1:] / distances[:, :-1]).sum(axis=1).mean() / (k - 1))
     return 1 / inverse if inverse > 0 else float("nan")
 
 

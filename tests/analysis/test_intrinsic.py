@@ -29,6 +29,11 @@ def test_a_cube(estimate: Estimator, dimension: int) -> None:
     assert estimate(embedded(points)) == pytest.approx(dimension, rel=tolerance)
 
 
+def test_few_neighbours_do_not_bias() -> None:
+    features = embedded(np.random.default_rng(0).random((2000, 2)))
+    assert levina_bickel(features, n_neighbours=4) == pytest.approx(2, rel=0.1)
+
+
 @both
 def test_a_sphere(estimate: Estimator) -> None:
     points = np.random.default_rng(0).normal(size=(2000, 4))

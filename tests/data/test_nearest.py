@@ -21,6 +21,16 @@ def test_planted_neighbours_are_found(n: int) -> None:
     assert (pairs[:, 0] < pairs[:, 1]).all()
 
 
+def test_the_second_nearest_is_found_too() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100, 20)).astype(np.float32)
+    near = features + rng.normal(scale=0.05, size=(100, 20)).astype(np.float32)
+    less_near = features + rng.normal(scale=0.3, size=(100, 20)).astype(np.float32)
+    pairs = feature_pairs(np.concatenate([features, near, less_near]))
+    assert np.mean([[i, 100 + i] in pairs.tolist() for i in range(100)]) > 0.95
+    assert np.mean([[i, 200 + i] in pairs.tolist() for i in range(100)]) > 0.4
+
+
 def test_far_samples_are_no_pairs() -> None:
     assert len(feature_pairs(np.eye(50, dtype=np.float32))) == 0
 
