@@ -12,14 +12,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from autotl.analysis.capacity import measure_capacity
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.similarity import measure_similarity
 from autotl.analysis.size import measure_size
+from autotl.analysis.sufficiency import Sufficiency, measure_sufficiency
 from autotl.backbones.speed import Speed, measure_speed
 from autotl.backbones.weights import hub_reachable
 from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
 from autotl.config import FitConfig
-from autotl.data import ImageTable, Split, conflicting_labels, duplicate_groups, make_split
+from autotl.data import (
+    ImageTable,
+    Split,
+    conflicting_labels,
+    duplicate_groups,
+    make_split,
+    near_duplicates,
+)
 from autotl.data import read_dataset as read_table
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.metrics import resolve_metric
@@ -118,9 +127,18 @@ def prepare(
 
     progress.phase("profile", deadline.shown_s)
     speeds = {name: _speed_of(backbone, device, quota) for name, backbone in backbones.items()}
+    store = ActivationStore(
+        PixelViews(stores, np.arange(len(table))),
+        speeds,
+        device,
+        quota,
+        memory_cache_bytes(config, device),
+        shared=config.workers > 1,
+    )
+    links = _near_duplicates(first, store, next(iter(backbones.values())), config.seed)
     search_s = deadline.left_s() - CLOSING_S
-    split = _split(table, first, speeds, search_s, config.seed, progress)
-    _tell_of_oddities(table, first, len(split.dropped), progress)
+    split = _split(table, first, links, speeds, search_s, config.seed, progress)
+    _tell_of_oddities(table, first, links, len(split.dropped), progress)
     labels = table.labels[split.development]
     views = PixelViews(stores, split.development)
     task = Task(
@@ -130,14 +148,7 @@ def prepare(
         metric=resolve_metric(config.metric, labels),
         backbones=backbones,
         pixels=views,
-        store=ActivationStore(
-            views,
-            speeds,
-            device,
-            quota,
-            memory_cache_bytes(config, device),
-            shared=config.workers > 1,
-        ),
+        store=store.of_samples(views),
         speeds=speeds,
         device=device,
         seed=config.seed,
@@ -149,6 +160,7 @@ def prepare(
         first.is_grey[split.development],
         first.digests[split.development],
         n_test=len(split.test),
+        pictures=duplicate_groups(first.digests.tolist(), links=links)[split.development],
     )
     profile = DatasetProfile(
         size=size,
@@ -170,6 +182,7 @@ def prepare(
         class_names=table.class_names,
         fingerprint=table.fingerprint,
         n_quarantined=len(table.quarantine),
+        sufficiency=_sufficiency(task),
     )
     return Prepared(
         name=name_of(dataset),
@@ -262,8 +275,39 @@ def _speed_of(backbone: Backbone, device: torch.device, quota: DiskQuota) -> Spe
     return speed
 
 
+def _sufficiency(task: Task) -> Sufficiency:
+    """How far the samples go, by the last four stages of the first backbone."""
+    first = next(iter(task.backbones.values()))
+    depths = range(max(1, first.num_stages - 3), first.num_stages + 1)
+    return measure_sufficiency(
+        first.name,
+        task.store.features(first, depths),
+        task.labels,
+        task.folds[0].train,
+        task.folds[0].validation,
+        {name: measure_capacity(b, task.n_classes) for name, b in task.backbones.items()},
+        task.seed,
+    )
+
+
+def _near_duplicates(
+    pictures: PixelStore, store: ActivationStore, backbone: Backbone, seed: int
+) -> NDArray[np.int64]:
+    """Pairs of samples that show the same picture; of the features the bottleneck strategy reads.
+
+    The pictures to test with are looked at here, too, so that none of them is trained on.
+    """
+    everything = pictures.view(np.arange(len(pictures.rows)))
+    features = store.features(backbone, range(1, backbone.num_stages + 1))
+    return near_duplicates(everything.__getitem__, len(everything), features, seed)
+
+
 def _tell_of_oddities(
-    table: ImageTable, store: PixelStore, n_dropped: int, progress: Progress
+    table: ImageTable,
+    store: PixelStore,
+    links: NDArray[np.int64],
+    n_dropped: int,
+    progress: Progress,
 ) -> None:
     if table.quarantine:
         first = table.quarantine[0]
@@ -273,25 +317,28 @@ def _tell_of_oddities(
         )
     if n_dropped:
         progress.note(f"{n_dropped} training pictures are left out: they occur in the test set")
-    conflicts = conflicting_labels(store.digests.tolist(), table.labels)
+    conflicts = conflicting_labels(store.digests.tolist(), table.labels, links)
     if conflicts:
-        pair = " and ".join(table.name(sample) for sample in conflicts[0][:2])
+        label = table.labels[conflicts[0]]
+        pair = (conflicts[0][0], conflicts[0][np.flatnonzero(label != label[0])[0]])
+        names = " and ".join(table.name(int(sample)) for sample in pair)
         progress.note(
-            f"{len(conflicts)} pictures occur under different labels (first: {pair}); "
-            "look at their labels"
+            f"{len(conflicts)} pictures occur under different labels, the same or nearly so "
+            f"(first: {names}); look at their labels"
         )
 
 
 def _split(
     table: ImageTable,
     store: PixelStore,
+    links: NDArray[np.int64],
     speeds: Mapping[str, Speed],
     search_s: float,
     seed: int,
     progress: Progress,
 ) -> Split:
     """Cross-validation where the time allows trials of some length, else one hold-out."""
-    groups = duplicate_groups(store.digests.tolist(), table.groups)
+    groups = duplicate_groups(store.digests.tolist(), table.groups, links)
     split = make_split(table.labels, groups, table.parts, seed=seed)
     with_folds = _longest_trial(split, speeds, search_s)
     if len(split.folds) == 1 or with_folds >= MIN_EPOCHS:

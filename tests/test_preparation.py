@@ -88,6 +88,10 @@ def test_a_data_set_becomes_a_task(
     assert profile.class_names == ("0", "1", "2")
     assert profile.n_folds == len(task.folds)
     assert task.metric.name == "accuracy"
+    assert profile.size.n_distinct == len(task.labels)
+    assert profile.sufficiency is not None
+    assert profile.sufficiency.learning_curve.n_train == len(task.folds[0].train)
+    assert set(profile.sufficiency.capacity) == set(task.backbones)
     assert prepared.quarantine == ()
     assert prepared.name == "pictures"
     assert notes.phases == ["read", "decode", "profile"]
@@ -204,6 +208,42 @@ def test_equal_pictures_under_different_labels_are_told(
     twice[1] = twice[0]
     make((twice, labels))
     assert any("under different labels" in note for note in notes.notes)
+
+
+@pytest.fixture
+def scenes(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The stripes and blocks, each with blobs of its own."""
+    coarse = np.random.default_rng(0).integers(0, 128, (90, 8, 8, 3))
+    return (pictures // 2 + coarse.repeat(4, axis=1).repeat(4, axis=2)).astype(np.uint8)
+
+
+def test_nearly_equal_pictures_never_stand_on_two_sides(
+    make: Prepare, scenes: NDArray[np.uint8], picture_labels: NDArray[np.int64]
+) -> None:
+    """Each picture once more, darker, or mirrored."""
+    darker = (scenes[:40] * 0.8).astype(np.uint8)
+    shown = np.concatenate([scenes[:80], darker, scenes[40:80, :, ::-1]])
+    prepared = make((shown, np.tile(picture_labels[:80], 2)))
+    number = {p.tobytes(): i % 80 for i, p in enumerate(shown)}
+    development, test = ([number[c] for c in side] for side in digests(prepared))
+    assert test
+    assert not set(development) & set(test)
+    assert prepared.profile.size.n_distinct == len(set(development))
+    assert prepared.profile.size.n_duplicates == 0
+    for fold in prepared.task.folds:
+        train = {development[i] for i in fold.train}
+        assert not train & {development[i] for i in fold.validation}
+
+
+def test_nearly_equal_pictures_under_different_labels_are_told(
+    make: Prepare, scenes: NDArray[np.uint8], picture_labels: NDArray[np.int64], notes: Notes
+) -> None:
+    shown = scenes.copy()
+    shown[1] = scenes[0] * 0.8
+    make((shown, picture_labels))
+    (note,) = (note for note in notes.notes if "under different labels" in note)
+    assert "1 pictures" in note
+    assert "array[0] and array[1]" in note
 
 
 @pytest.mark.parametrize(("train_s", "n_folds"), [(1e-4, None), (2e-2, 1)])

@@ -47,6 +47,7 @@ class Analysis:
             f"pictures of {width} x {height} pixels in the median, sides {low} to {high}; "
             f"{100 * size.grey_share:.0f} % without colour; {size.n_duplicates} duplicates; "
             f"{self.profile.n_quarantined} left out",
+            *_size_lines(self.profile),
         ]
         for name, backbone in self.profile.backbones.items():
             similarity = backbone.similarity
@@ -64,6 +65,38 @@ class Analysis:
         lines.append(f"the rules of thumb say: {self.strategy} ({self.reason})")
         lines += [f"  - {advice} [{figures}]" for _, advice, figures in self.rules]
         return "\n".join(lines)
+
+
+def _size_lines(profile: DatasetProfile) -> list[str]:
+    """What goes beyond counting."""
+    size, sufficiency = profile.size, profile.sufficiency
+    lines = []
+    if size.n_distinct is not None and size.n_distinct < size.n_samples:
+        lines.append(
+            f"{size.n_distinct:,} different pictures among the {size.n_samples:,} to learn from; "
+            "the others are saved again, resized, mirrored or cropped"
+        )
+    if size.side_quantiles:
+        low, high = size.side_quantiles[0], size.side_quantiles[-1]
+        narrow, wide = size.aspect_quantiles[0], size.aspect_quantiles[-1]
+        lines.append(
+            f"nine in ten have a shorter side of {low} to {high} pixels and a width of "
+            f"{narrow:.2f} to {wide:.2f} times the height"
+        )
+    if sufficiency is None:
+        return lines
+    known = [d for d in (sufficiency.two_nn, sufficiency.levina_bickel) if d is not None]
+    if known:
+        lines.append(
+            f"{sufficiency.num_features} features of {sufficiency.backbone} spread on about "
+            f"{' or '.join(f'{d:.0f}' for d in sorted(set(known)))} dimensions"
+        )
+    lines.append(f"{sufficiency.learning_curve}; by a linear classifier on frozen features")
+    for name, capacity in sufficiency.capacity.items():
+        ratios = capacity.samples_per_parameter(size.n_samples)
+        told = ", ".join(f"{strategy} {values[0]:.2g}" for strategy, values in ratios.items())
+        lines.append(f"samples per trainable parameter with {name}: {told}")
+    return lines
 
 
 def analyse(profile: DatasetProfile) -> Analysis:

@@ -9,6 +9,7 @@ from typing import Any
 
 from autotl.analysis.similarity import DomainSimilarity
 from autotl.analysis.size import SizeProfile
+from autotl.analysis.sufficiency import Sufficiency
 from autotl.backbones.speed import Speed
 
 
@@ -46,6 +47,7 @@ class DatasetProfile:
         class_names: in the order of the labels.
         fingerprint: of the data set.
         n_quarantined: pictures left out because they can't be read or used.
+        sufficiency: how far the samples go; None: not measured.
     """
 
     size: SizeProfile
@@ -54,6 +56,7 @@ class DatasetProfile:
     class_names: tuple[str, ...]
     fingerprint: str
     n_quarantined: int = 0
+    sufficiency: Sufficiency | None = None
 
     @property
     def best_similarity(self) -> float | None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from autotl.metrics import IMBALANCE_FOR_BALANCED_ACCURACY
 
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
 
 @dataclass(frozen=True)
 class SizeProfile:
@@ -23,6 +25,11 @@ class SizeProfile:
         size_range: smallest and largest side that occurs, in pixels.
         grey_share: share of pictures without colour, in [0, 1].
         n_duplicates: samples whose pixels another sample has too.
+        n_distinct: pictures that differ by more than being saved again, resized, mirrored or
+            cropped: the number of samples that counts; None: unknown.
+        side_quantiles: of the shorter side of the original pictures, in pixels, at
+            :data:`QUANTILES`.
+        aspect_quantiles: of their width by their height.
     """
 
     n_samples: int
@@ -33,6 +40,9 @@ class SizeProfile:
     size_range: tuple[int, int]
     grey_share: float
     n_duplicates: int
+    n_distinct: int | None = None
+    side_quantiles: tuple[int, ...] = ()
+    aspect_quantiles: tuple[float, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -51,6 +61,7 @@ def measure_size(
     is_grey: NDArray[np.bool_],
     digests: NDArray[np.bytes_],
     n_test: int,
+    pictures: NDArray[np.int64] | None = None,
 ) -> SizeProfile:
     """The size of development samples.
 
@@ -61,10 +72,12 @@ def measure_size(
         is_grey: ``(n_samples,)``.
         digests: ``(n_samples,)``, equal for equal pixels.
         n_test: number of locked test samples.
+        pictures: ``(n_samples,)``, equal for samples that show the same picture; None: unknown.
     """
     counts = np.bincount(labels, minlength=n_classes)
     width, height = np.median(original_sizes, axis=0)
     _, copies = np.unique(digests, return_counts=True)
+    aspects = original_sizes[:, 0] / np.maximum(original_sizes[:, 1], 1)
     return SizeProfile(
         n_samples=len(labels),
         n_test=n_test,
@@ -74,4 +87,7 @@ def measure_size(
         size_range=(int(original_sizes.min()), int(original_sizes.max())),
         grey_share=float(is_grey.mean()),
         n_duplicates=int(len(digests) - len(copies)),
+        n_distinct=None if pictures is None else len(np.unique(pictures)),
+        side_quantiles=tuple(int(s) for s in np.quantile(original_sizes.min(axis=1), QUANTILES)),
+        aspect_quantiles=tuple(float(a) for a in np.quantile(aspects, QUANTILES)),
     )

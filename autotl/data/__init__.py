@@ -2,6 +2,7 @@
 
 from autotl.data.duplicates import conflicting_labels, duplicate_groups
 from autotl.data.memory import as_picture
+from autotl.data.near_duplicates import near_duplicates
 from autotl.data.pictures import as_seen, decode, from_array, to_pixels
 from autotl.data.sources import read_dataset
 from autotl.data.splits import Fold, Split, make_split
@@ -21,6 +22,7 @@ __all__ = [
     "duplicate_groups",
     "from_array",
     "make_split",
+    "near_duplicates",
     "read_dataset",
     "to_pixels",
 ]

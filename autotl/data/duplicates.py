@@ -1,8 +1,7 @@
-"""Exact duplicates: samples that show the same pixels belong on one side of every split."""
+"""Duplicates: samples that show the same picture belong on one side of every split."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +11,11 @@ from autotl.errors import InputError
 
 
 def duplicate_groups(
-    digests: Sequence[bytes], groups: NDArray[np.int64] | None = None
+    digests: Sequence[bytes],
+    groups: NDArray[np.int64] | None = None,
+    links: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Groups of samples that are linked by equal pixels or by the user's groups.
+    """Groups of samples that are linked by equal pixels, by the user's groups or as given.
 
     Two samples are in one group if a chain of such links joins them.
 
@@ -22,6 +23,8 @@ def duplicate_groups(
         digests: ``n_samples`` digests of the decoded pixels; an empty one (unreadable) equals no
             other.
         groups: ``(n_samples,) int64``, the user's groups, or None.
+        links: ``(n_links, 2) int64``, further pairs, as of
+            :func:`~autotl.data.near_duplicates.near_duplicates`, or None.
 
     Returns:
         ``(n_samples,) int64`` group of each sample, numbered from 0 in order of first appearance.
@@ -47,32 +50,39 @@ def duplicate_groups(
     if groups is not None:
         _, first_of_group, inverse = np.unique(groups, return_index=True, return_inverse=True)
         linked.append(first_of_group[inverse])
-    ends = np.concatenate(linked)
-    starts = np.tile(samples, len(linked))
-    links = coo_array((np.ones(len(ends), dtype=np.int8), (starts, ends)), shape=(n, n))
-    _, component = connected_components(links.tocsr(), directed=False)
+    starts, ends = np.tile(samples, len(linked)), np.concatenate(linked)
+    if links is not None:
+        starts, ends = np.append(starts, links[:, 0]), np.append(ends, links[:, 1])
+    graph = coo_array((np.ones(len(ends), dtype=np.int8), (starts, ends)), shape=(n, n))
+    _, component = connected_components(graph.tocsr(), directed=False)
     return first_appearance(component)
 
 
 def conflicting_labels(
-    digests: Sequence[bytes], labels: NDArray[np.int64]
+    digests: Sequence[bytes],
+    labels: NDArray[np.int64],
+    links: NDArray[np.int64] | None = None,
 ) -> list[NDArray[np.int64]]:
     """Pictures that occur more than once, with different labels.
 
     Args:
-        digests: ``n_samples`` digests of the decoded pixels; empty ones are passed over.
+        digests: ``n_samples`` digests of the decoded pixels; empty ones equal no other.
         labels: ``(n_samples,) int64``.
+        links: ``(n_links, 2) int64``, pairs that show the same picture in other pixels, or None.
 
     Returns:
         For each such picture the samples that show it, ``(>= 2,) int64`` ascending; ordered by
         their first sample.
     """
-    samples_of: dict[bytes, list[int]] = defaultdict(list)
-    for sample, digest in enumerate(digests):
-        if digest:
-            samples_of[digest].append(sample)
-    repeated = (np.array(found, dtype=np.int64) for found in samples_of.values() if len(found) > 1)
-    return [found for found in repeated if len(np.unique(labels[found])) > 1]
+    pictures = duplicate_groups(digests, links=links)
+    if not len(pictures):
+        return []
+    order = np.argsort(pictures, kind="stable")
+    starts = np.searchsorted(pictures[order], np.arange(pictures.max() + 1))
+    shown = labels[order]
+    differ = np.minimum.reduceat(shown, starts) != np.maximum.reduceat(shown, starts)
+    samples = np.split(order, starts[1:])
+    return [samples[picture] for picture in np.flatnonzero(differ)]
 
 
 def first_appearance(values: NDArray[np.generic]) -> NDArray[np.int64]:

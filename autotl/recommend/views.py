@@ -152,6 +152,7 @@ def data(profile: DatasetProfile) -> dict[str, Any]:
         ("Sides", f"{smallest:,} to {largest:,} pixels"),
         ("Without colour", f"{100 * size.grey_share:.0f} %"),
         ("Exact duplicates", f"{size.n_duplicates:,}"),
+        *_more_facts(profile),
         ("Left out as unreadable", f"{profile.n_quarantined:,}"),
         ("Fingerprint", profile.fingerprint[:16]),
     ]
@@ -167,6 +168,16 @@ def data(profile: DatasetProfile) -> dict[str, Any]:
         "chart": charts.class_counts(counts) if many else "",
         "extremes": [classes[:3], classes[-3:]] if many else [],
     }
+
+
+def _more_facts(profile: DatasetProfile) -> list[tuple[str, str]]:
+    """What was measured beyond counting, where it was."""
+    facts = []
+    if profile.size.n_distinct is not None:
+        facts.append(("Different pictures to learn from", f"{profile.size.n_distinct:,}"))
+    if profile.sufficiency is not None:
+        facts.append(("Learning curve", str(profile.sufficiency.learning_curve)))
+    return facts
 
 
 def backbones(profile: DatasetProfile) -> list[dict[str, str]]:

@@ -96,6 +96,16 @@ class ActivationStore:
         self.__dict__.update(state)
         self._forget()
 
+    def of_samples(self, pixels: Callable[[int], PixelView]) -> ActivationStore:
+        """A store of other samples of the same pictures, which keeps what it keeps with this one.
+
+        Args:
+            pixels: their pictures at a size, views of the same pixel stores.
+        """
+        other = ActivationStore.__new__(ActivationStore)
+        other.__dict__.update(self.__dict__, _pixels=pixels, _views={})
+        return other
+
     @property
     def meter(self) -> Meter:
         """What was asked of the store so far."""

@@ -35,7 +35,14 @@ def test_figures() -> None:
         size_range=(5, 90),
         grey_share=0.5,
         n_duplicates=3,
+        side_quantiles=(6, 10, 15, 20, 42),
+        aspect_quantiles=pytest.approx((0.5, 0.5139, 1.0278, 1.5, 2.025), abs=1e-3),
     )
+
+
+def test_one_picture_in_several_versions_counts_once() -> None:
+    assert measured(pictures=np.array([7, 7, 2, 3, 3, 3])).n_distinct == 3
+    assert measured().n_distinct is None
 
 
 def test_classes_without_samples_are_counted() -> None:

@@ -549,6 +549,20 @@ def test_features_are_computed_once_for_all_stores(
     assert ran.n_for_features <= 16 + 1  # the first batch, and one picture for the widths
 
 
+def test_a_store_of_other_samples_reads_what_was_kept(
+    make: Make, backbone: Backbone, ran: Ran
+) -> None:
+    store = make()
+    expected = store.features(backbone, [2, 4])
+    chosen = np.array([3, 30, 11])
+    view = view_of(32)
+    other = store.of_samples(lambda size: PixelView(view.source, view.rows[chosen], view.name))
+    ran.n_for_features = 0
+    np.testing.assert_array_equal(other.features(backbone, [2, 4]), expected[chosen])
+    assert ran.n_for_features == 0
+    assert len(store.features(backbone, [4])) == 40
+
+
 def test_features_of_more_pictures_than_a_batch(
     make: Make, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

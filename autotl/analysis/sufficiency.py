@@ -1,0 +1,73 @@
+"""Whether the samples suffice: dimension, learning curve, and parameters to be trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotl.analysis.capacity import Capacity
+from autotl.analysis.intrinsic import levina_bickel, two_nn
+from autotl.analysis.learning_curve import LearningCurve, measure_learning_curve
+from autotl.analysis.moments import Features, Labels
+
+
+@dataclass(frozen=True)
+class Sufficiency:
+    """How far the samples go.
+
+    Attributes:
+        backbone: whose features were measured.
+        num_features: how many these are.
+        two_nn: their intrinsic dimension on the smallest scale; None: unknown.
+        levina_bickel: the same on a larger scale; None: unknown.
+        learning_curve: of a linear classifier on these features.
+        capacity: parameters that each strategy would train, by backbone.
+    """
+
+    backbone: str
+    num_features: int
+    two_nn: float | None
+    levina_bickel: float | None
+    learning_curve: LearningCurve
+    capacity: Mapping[str, Capacity]
+
+
+def measure_sufficiency(
+    backbone: str,
+    features: Features,
+    labels: Labels,
+    train: NDArray[np.int64],
+    validation: NDArray[np.int64],
+    capacity: Mapping[str, Capacity],
+    seed: int = 0,
+) -> Sufficiency:
+    """Measure features of the development samples.
+
+    Args:
+        backbone: whose features.
+        features: ``(n, d)``; of features that aren't finite nothing is known.
+        labels: ``(n,) int64``.
+        train: rows to learn from; the dimension is that of these.
+        validation: rows to be right about.
+        capacity: parameters by backbone, passed on.
+        seed: of what is drawn.
+    """
+    if not np.isfinite(features).all():
+        unknown = LearningCurve(n_train=len(train), reason="the features aren't finite")
+        return Sufficiency(backbone, int(features.shape[1]), None, None, unknown, capacity)
+    return Sufficiency(
+        backbone=backbone,
+        num_features=int(features.shape[1]),
+        two_nn=_known(two_nn(features[train], seed)),
+        levina_bickel=_known(levina_bickel(features[train], seed=seed)),
+        learning_curve=measure_learning_curve(features, labels, train, validation, seed),
+        capacity=capacity,
+    )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

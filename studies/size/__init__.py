@@ -1,0 +1,1 @@
+"""How well the learning curve of half the data foretells the accuracy on all of it."""
