@@ -96,7 +96,8 @@ def channel_similarity(layers: Sequence[LayerMoments], num_stages: int) -> Domai
     """
     if not layers:
         return DomainSimilarity(
-            None, reason="the backbone has no BatchNorm, whose statistics are the source domain's"
+            None,
+            reason="the backbone has no BatchNorm with running statistics of its source domain",
         )
     n_samples = len(layers[0].mean)
     if n_samples < MIN_SAMPLES:
