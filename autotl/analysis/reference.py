@@ -31,7 +31,7 @@ from autotl.errors import InputError
 FORMAT = "autotl-reference-1"
 SUFFIX = ".reference.safetensors"
 MIN_IMAGES = 100
-MAX_TARGET_CLASSES = 50
+MAX_TARGET_CLASSES = 25
 """The earth mover's distance looks at the means of at most so many classes of the data set."""
 _LEVELS = 127
 
