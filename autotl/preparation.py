@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from autotl.analysis.capacity import measure_capacity
+from autotl.analysis.examination import MAX_IMAGES, MAX_WATCHED, Transferability, examine
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
-from autotl.analysis.similarity import measure_similarity
+from autotl.analysis.similarity import DomainSimilarity
 from autotl.analysis.size import measure_size
 from autotl.analysis.sufficiency import Sufficiency, measure_sufficiency
 from autotl.backbones.speed import Speed, measure_speed
@@ -45,6 +46,8 @@ DISK_SHARE, MAX_DISK_BYTES = 0.1, 20 * 10**9
 """Of the free disk, and at most, for the cache where nobody has said how much."""
 MEMORY_SHARE = 0.25
 """Of the available memory, likewise."""
+ANALYSIS_SHARE = 0.1
+"""Of the time that the search has, for the analyzer's passes through the networks."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def prepare(
         device=device,
         seed=config.seed,
     )
+    examined = _examine(task, search_s)
     size = measure_size(
         labels,
         table.n_classes,
@@ -170,9 +174,8 @@ def prepare(
                 n_parameters=backbone.n_parameters,
                 image_size=backbone.image_size,
                 samples_per_parameter=len(labels) / backbone.n_parameters,
-                similarity=measure_similarity(
-                    backbone, views(backbone.image_size), split.folds[0].train, device, config.seed
-                ),
+                similarity=examined[name][0],
+                transferability=examined[name][1],
                 speed=speeds[name],
                 max_epochs=affordable_epochs(search_s, _epoch_s(speeds[name], split)),
             )
@@ -191,6 +194,23 @@ def prepare(
         test=LockedTest(table, split.test, stores),
         quarantine=tuple((entry.name, entry.reason) for entry in table.quarantine),
     )
+
+
+def _examine(task: Task, search_s: float) -> dict[str, tuple[DomainSimilarity, Transferability]]:
+    """Each backbone against the data set, in a bounded share of the time."""
+    pass_s = sum(speed.forward_s for speed in task.speeds.values())
+    affordable = max(MAX_WATCHED, ANALYSIS_SHARE * search_s / max(pass_s, 1e-9))
+    return {
+        name: examine(
+            backbone,
+            task.store,
+            task.labels,
+            task.folds[0].train,
+            max_images=int(min(MAX_IMAGES, affordable)),
+            seed=task.seed,
+        )
+        for name, backbone in task.backbones.items()
+    }
 
 
 def disk_quota(config: FitConfig, folder: Path) -> DiskQuota:

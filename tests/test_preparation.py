@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,14 @@ from PIL import Image
 
 import autotl.preparation as preparation
 from autotl.backbones.speed import Speed
+from autotl.backbones.stages import StagedNetwork
 from autotl.config import make_config
+from autotl.data import pictures as pictures_module
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.preparation import Prepared, disk_quota, memory_cache_bytes, name_of, prepare
 from autotl.progress import Progress
 from autotl.runtime import Deadline
+from autotl.strategies.bottleneck import Bottleneck, BottleneckConfig
 
 CPU = torch.device("cpu")
 Prepare = Callable[..., Prepared]
@@ -371,3 +375,53 @@ def test_without_a_cache_all_goes_on(make: Prepare, picture_folder: Path, tmp_pa
     with pytest.warns(UserWarning, match="can't be written"):
         prepared = make(picture_folder, folder=tmp_path / "file" / "cache")
     assert digests(prepared) == expected
+
+
+def test_no_picture_is_decoded_or_passed_twice(
+    make: Prepare, picture_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The analyzer's pass makes what the bottleneck strategy reads."""
+    decoded: list[str] = []
+    passed: list[int] = []
+    decode, features = pictures_module.decode, StagedNetwork.features
+
+    def counted(source: Any, *rest: Any, **named: Any) -> Any:
+        decoded.append(str(source))
+        return decode(source, *rest, **named)
+
+    def watched(self: StagedNetwork, x: torch.Tensor, depths: Any) -> list[torch.Tensor]:
+        passed.append(len(x))
+        return features(self, x, depths)
+
+    monkeypatch.setattr(pictures_module, "decode", counted)
+    monkeypatch.setattr(StagedNetwork, "features", watched)
+    prepared = make(picture_folder)
+    task = prepared.task
+    (backbone,) = task.backbones.values()
+    (profile,) = prepared.profile.backbones.values()
+    n = len(task.labels)
+    assert profile.transferability.n_samples == len(task.folds[0].train)
+    assert task.store.meter.n_computed == n
+    config = BottleneckConfig(
+        backbone=backbone.name, layers="all", head="svm", C=1.0, balanced=False
+    )
+    reporter: Any = SimpleNamespace(check=lambda: None, report=lambda *_: None)
+    Bottleneck().fit(config, task, task.folds[0].train, None, reporter)
+    assert task.store.meter.n_computed == n
+    assert sum(passed) == n + 1  # one blank picture tells the channels
+    assert len(decoded) == len(set(decoded)) == 40
+
+
+def test_little_time_means_a_sample_is_analysed(
+    make: Prepare,
+    pictures: NDArray[np.uint8],
+    picture_labels: NDArray[np.int64],
+    speed: list[Speed],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preparation, "MAX_WATCHED", 20)
+    speed[0] = Speed("fp32", False, (0.0, 1.0), (1e-4, 0.0))
+    prepared = make((pictures, picture_labels), time_budget_s=300.0)
+    (profile,) = prepared.profile.backbones.values()
+    assert 20 <= profile.transferability.n_samples <= 30
+    assert prepared.task.store.meter.n_computed == profile.transferability.n_samples

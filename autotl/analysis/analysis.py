@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotl.analysis.profile import DatasetProfile
+from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.rules import recommended_strategy, triggered
+from autotl.analysis.similarity import DomainSimilarity
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,11 @@ class Analysis:
             *_size_lines(self.profile),
         ]
         for name, backbone in self.profile.backbones.items():
-            similarity = backbone.similarity
-            if similarity.value is None or similarity.interval is None:
-                told = f"domain similarity unknown ({similarity.reason})"
-            else:
-                low_value, high_value = similarity.interval
-                told = (
-                    f"domain similarity {similarity.value:.2f} [{low_value:.2f}, {high_value:.2f}]"
-                )
             lines.append(
-                f"backbone {name}: {told}; "
+                f"backbone {name}: {_similarity(backbone.similarity)}; "
                 f"{backbone.samples_per_parameter:.2g} samples per parameter"
             )
+        lines += _table(self.profile.backbones)
         lines.append(f"the rules of thumb say: {self.strategy} ({self.reason})")
         lines += [f"  - {advice} [{figures}]" for _, advice, figures in self.rules]
         return "\n".join(lines)
@@ -97,6 +93,70 @@ def _size_lines(profile: DatasetProfile) -> list[str]:
         told = ", ".join(f"{strategy} {values[0]:.2g}" for strategy, values in ratios.items())
         lines.append(f"samples per trainable parameter with {name}: {told}")
     return lines
+
+
+def _similarity(similarity: DomainSimilarity) -> str:
+    """In words."""
+    if similarity.value is None:
+        told = f"domain similarity unknown ({similarity.reason})"
+    else:
+        told = f"domain similarity {similarity.value:.2f}"
+        if similarity.interval is not None:
+            told += " [{:.2f}, {:.2f}]".format(*similarity.interval)
+        told += f" from {similarity.n_samples:,} pictures"
+    return f"{told}; {similarity.note}" if similarity.note else told
+
+
+_SCORES = {
+    "log_me": "LogME",
+    "h_score": "H-score",
+    "k_nn_accuracy": "k-NN accuracy",
+    "centroid_accuracy": "centroid accuracy",
+    "parc": "PARC",
+    "trans_rate": "TransRate",
+    "n_leep": "NLEEP",
+}
+"""Titles of the transferability scores."""
+
+
+def _table(backbones: Mapping[str, BackboneProfile]) -> list[str]:
+    """One column per backbone: distances by depth and from reference statistics, scores."""
+    columns = [["", "distance", "by stage", "Frechet distance", "class distance"]]
+    columns[0] += _SCORES.values()
+    for name, backbone in backbones.items():
+        similarity, scores = backbone.similarity, backbone.transferability.scores
+        source = similarity.source
+        columns.append(
+            [
+                name.partition("@")[0],
+                _figure(similarity.distance),
+                " ".join(_figure(distance) for distance in similarity.per_stage) or "-",
+                _figure(None if source is None else source.frechet),
+                _figure(None if source is None else source.prototypes),
+                *(_figure(scores.get(score)) for score in _SCORES),
+            ]
+        )
+    widths = [max(map(len, column)) for column in columns]
+    rows = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
+    rows = [row for row in rows if row.rstrip(" -") not in columns[0]]
+    n_scored = max((b.transferability.n_samples for b in backbones.values()), default=0)
+    reasons = [
+        f"no scores for {name}: {backbone.transferability.reason}"
+        for name, backbone in backbones.items()
+        if backbone.transferability.reason
+    ]
+    title = (
+        "distances from the source domain (0: none), and how well frozen features tell the "
+        f"classes apart (scores of {n_scored:,} samples, greater is better):"
+    )
+    return [title, *(f"  {row}" for row in rows), *reasons]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.2f}"
 
 
 def analyse(profile: DatasetProfile) -> Analysis:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from autotl.analysis.moments import (
 )
 from autotl.errors import InputError
 
-FORMAT = "autotl-gaussian-1"
 MAX_PAIRS = 1_000_000
 """The earth mover's distance takes at most so many pairs of prototypes: about 20 seconds."""
 
@@ -60,49 +58,6 @@ class GaussianStatistics:
         squared_norm = float(np.square(scatter / n_samples).sum())
         error = sampling_error(features, mean, squared_norm)
         return cls(mean, scatter / (n_samples - 1), n_samples, error)
-
-    def save(self, file: Path) -> None:
-        """Writes them as safetensors, in float32."""
-        from safetensors.numpy import save_file
-
-        tensors = {
-            "mean": self.mean.astype(np.float32),
-            "covariance": self.covariance.astype(np.float32),
-        }
-        header = {
-            "format": FORMAT,
-            "n_samples": str(self.n_samples),
-            "error": repr(float(self.error)),
-        }
-        save_file(tensors, file, header)
-
-    @classmethod
-    def load(cls, file: Path) -> GaussianStatistics:
-        """Reads what :meth:`save` wrote.
-
-        Raises:
-            InputError: not such a file, or damaged.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(file, "numpy") as stored:
-                header = stored.metadata() or {}
-                ours = header.get("format") == FORMAT
-                if ours:
-                    mean = stored.get_tensor("mean").astype(np.float64)
-                    covariance = stored.get_tensor("covariance").astype(np.float64)
-                    n_samples, error = int(header["n_samples"]), float(header["error"])
-        except (OSError, SafetensorError, KeyError, ValueError) as failure:
-            raise InputError(f"can't read feature statistics from {file}: {failure}") from failure
-        if not ours:
-            raise InputError(
-                f"{file} holds no feature statistics: its format is {header.get('format')!r}, "
-                f"not {FORMAT!r}"
-            )
-        if covariance.shape != (len(mean), len(mean)):
-            raise InputError(f"{file} is damaged: mean {mean.shape}, covariance {covariance.shape}")
-        return cls(mean, covariance, n_samples, error)
 
 
 def frechet_distance(first: GaussianStatistics, second: GaussianStatistics) -> float:

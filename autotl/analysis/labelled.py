@@ -86,3 +86,24 @@ def draw_rows(n_samples: int, max_samples: int, seed: int) -> NDArray[np.int64]:
         return np.arange(n_samples)
     rng = np.random.default_rng(seed)
     return np.sort(rng.choice(n_samples, max_samples, replace=False))
+
+
+def stratified_rows(
+    labels: Labels, max_samples: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """All row numbers, or so many of them in which every class has its share, ascending.
+
+    Args:
+        labels: ``(n,) int64``, any numbers.
+        max_samples: how many rows at most; fewer than there are classes leave some classes out.
+        rng: of the choice.
+    """
+    if len(labels) <= max_samples:
+        return np.arange(len(labels))
+    order = rng.permutation(len(labels))
+    _, of_class, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    by_class = np.argsort(of_class, kind="stable")
+    rank = np.empty(len(labels))
+    rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = (rank + rng.random(len(counts))[of_class]) / counts[of_class]
+    return np.sort(order[np.argsort(share, kind="stable")[:max_samples]])

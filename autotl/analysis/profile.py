@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from autotl.analysis.examination import Transferability
 from autotl.analysis.similarity import DomainSimilarity
 from autotl.analysis.size import SizeProfile
 from autotl.analysis.sufficiency import Sufficiency
@@ -25,6 +26,7 @@ class BackboneProfile:
         similarity: of the data set to its source domain.
         speed: what a picture costs here.
         max_epochs: what one trial may take of the budget, in epochs over all folds.
+        transferability: how well its frozen features tell the classes apart.
     """
 
     num_stages: int
@@ -34,6 +36,7 @@ class BackboneProfile:
     similarity: DomainSimilarity
     speed: Speed
     max_epochs: int
+    transferability: Transferability = field(default_factory=Transferability)
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,37 @@ one-dimensional Gaussians, channel by channel (precedents: arXiv 2107.00191, 210
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from autotl.backbones.stages import StagedNetwork
-from autotl.backbones.zoo import Backbone
-from autotl.reuse.pixels import PixelView
+from autotl.analysis.channels import LayerMoments
 
-MAX_SAMPLES = 256
 HALF_DISTANCE = 0.25
-"""The distance at which the similarity is one half. Set by eye: photographs of things read 0.05 to
-0.2 on ImageNet networks, X-rays and characters 0.4 to 0.6. Not calibrated on outcomes yet."""
+"""The distance at which the similarity is one half. Set by eye: photographs of things read 0.07 to
+0.15 on ImageNet networks, X-rays and characters 0.4 to 0.6. Not calibrated on outcomes yet."""
 
-_BATCH = 64
-_RESAMPLES = 200
+
+MIN_SAMPLES = 5
+"""Of fewer pictures neither the bias nor the interval can be told."""
+
+
+@dataclass(frozen=True)
+class SourceDistance:
+    """Distance from reference statistics of the source domain's penultimate features.
+
+    Attributes:
+        frechet: Frechet distance (squared), as a share of the source's total variance.
+        prototypes: earth mover's distance between the classes' means, as a share of the source's
+            root mean square distance from its mean; None where the source's classes are unknown.
+        n_source: pictures that the reference statistics come from.
+    """
+
+    frechet: float
+    prototypes: float | None
+    n_source: int
 
 
 @dataclass(frozen=True)
@@ -34,10 +46,14 @@ class DomainSimilarity:
 
     Attributes:
         value: in [0, 1], 1 for the source domain itself; None: unknown.
-        interval: 95 % bootstrap interval of the value over the pictures.
-        distance: the mean normalised distance that the value comes from.
+        interval: 95 % interval of the value over the pictures; None: not known.
+        distance: the mean normalised distance that the value comes from; slightly below 0 for a
+            sample of the source domain is chance.
         per_stage: distance at each stage, from the input on; NaN for a stage without BatchNorm.
         reason: why it is unknown, empty otherwise.
+        n_samples: pictures that were measured.
+        source: distance from reference statistics, where there are some.
+        note: why reference statistics that are there weren't used; empty otherwise.
     """
 
     value: float | None
@@ -45,134 +61,101 @@ class DomainSimilarity:
     distance: float | None = None
     per_stage: tuple[float, ...] = ()
     reason: str = ""
+    n_samples: int = 0
+    source: SourceDistance | None = None
+    note: str = ""
 
 
-def measure_similarity(
-    backbone: Backbone,
-    pixels: PixelView,
-    samples: NDArray[np.int64],
-    device: torch.device,
-    seed: int = 0,
-) -> DomainSimilarity:
-    """Similarity of these pictures to the backbone's source domain.
-
-    Args:
-        backbone: with pretrained weights.
-        pixels: pictures at the backbone's size.
-        samples: which of them, at most :data:`MAX_SAMPLES` are used.
-        device: where to compute.
-        seed: of the sampling and the bootstrap.
-    """
-    rng = np.random.default_rng(seed)
-    if len(samples) > MAX_SAMPLES:
-        samples = np.sort(rng.choice(samples, MAX_SAMPLES, replace=False))
-    network = backbone.create(1, pretrained=True).to(device).eval()
-    layers = _batch_norms(network)
-    if not layers:
-        return DomainSimilarity(
-            None, reason="the backbone has no BatchNorm, whose statistics are the source domain's"
-        )
-    if len(samples) < 2:
-        return DomainSimilarity(None, reason=f"too few pictures ({len(samples)})")
-    moments = _moments(network, backbone, pixels, samples, layers, device)
-    draws = rng.multinomial(len(samples), np.full(len(samples), 1 / len(samples)), _RESAMPLES)
-    weights = np.concatenate([np.full((1, len(samples)), 1.0), draws]) / len(samples)
-    per_layer = np.stack(
-        [
-            _distance(first, second, layer, weights)
-            for (first, second), layer in zip(moments, layers, strict=True)
-        ]
-    )  # (n_layers, 1 + resamples)
-    if not np.isfinite(per_layer).all():
-        return DomainSimilarity(None, reason="the backbone's features are not finite")
-    stages = np.array([layer.stage for layer in layers])
-    per_stage = tuple(
-        float(per_layer[stages == stage, 0].mean()) if (stages == stage).any() else float("nan")
-        for stage in range(network.num_stages)
-    )
-    distances = per_layer.mean(axis=0)
-    low, high = np.quantile(distances[1:], [0.025, 0.975])
-    return DomainSimilarity(
-        value=_similarity(float(distances[0])),
-        interval=(_similarity(float(high)), _similarity(float(low))),
-        distance=float(distances[0]),
-        per_stage=per_stage,
-    )
-
-
-def _similarity(distance: float) -> float:
+def similarity_of(distance: float) -> float:
+    """The similarity in [0, 1] of a normalised distance; what is below 0 counts as 0."""
     return 1.0 / (1.0 + max(0.0, distance) / HALF_DISTANCE)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    module: _BatchNorm
-    stage: int
+def channel_similarity(layers: Sequence[LayerMoments], num_stages: int) -> DomainSimilarity:
+    """Similarity of pictures to the source domain from what they brought to every BatchNorm.
+
+    The distance of a channel is ``((mu - mu0)^2 + (sd - sd0)^2) / sd0^2`` with ``eps`` in both
+    variances, so that a channel that is dead in both domains is at distance 0; that of a layer is
+    the mean over its channels, that of a stage the mean over its layers, and the figure the mean
+    over all layers.
+
+    Both terms are too large for few pictures, and positions within a picture say the same again, so
+    that pictures are the unit: the bias of order ``1 / n`` is removed by the jackknife, leaving
+    each picture out (Quenouille 1956; Efron and Stein 1981). Nothing is clipped before the end,
+    which would bring a bias back. The interval is Student's, with the jackknife's standard error of
+    the figure itself (Tukey 1958).
+
+    Measured (``studies/analyzer``): samples of 50 pictures agree in expectation with the whole data
+    set within 1 %, and intervals from 200 pictures hold its figure in 93 to 96 % of the cases.
+    Means that are trimmed or weighted by variance order data sets alike, medians and Hellinger
+    distances less as expected; the symmetric Kullback-Leibler divergence is ruled by single
+    channels that hardly vary in one domain.
+
+    Args:
+        layers: of the same pictures, in the order in which they are run.
+        num_stages: of the backbone.
+    """
+    if not layers:
+        return DomainSimilarity(
+            None,
+            reason="the backbone has no BatchNorm with running statistics of its source domain",
+        )
+    n_samples = len(layers[0].mean)
+    if n_samples < MIN_SAMPLES:
+        reason = f"too few pictures ({n_samples}, at least {MIN_SAMPLES} are needed)"
+        return DomainSimilarity(None, reason=reason, n_samples=n_samples)
+    for layer in layers:
+        if layer.n_not_finite:
+            reason = (
+                f"what layer {layer.name!r} reads is not finite for {layer.n_not_finite} of "
+                f"{n_samples} pictures"
+            )
+            return DomainSimilarity(None, reason=reason, n_samples=n_samples)
+    with_all, without_one = map(np.stack, zip(*map(_jackknife, layers), strict=True))
+    corrected = n_samples * with_all - (n_samples - 1) * without_one.mean(axis=1)
+    distance = float(corrected.mean())
+    stages = np.array([layer.stage for layer in layers])
+    per_stage = tuple(
+        float(corrected[stages == stage].mean()) if (stages == stage).any() else float("nan")
+        for stage in range(num_stages)
+    )
+    margin = _margin(without_one.mean(axis=0))
+    return DomainSimilarity(
+        value=similarity_of(distance),
+        interval=(similarity_of(distance + margin), similarity_of(distance - margin)),
+        distance=distance,
+        per_stage=per_stage,
+        n_samples=n_samples,
+    )
 
 
-def _batch_norms(network: StagedNetwork) -> list[_Layer]:
-    return [
-        _Layer(module, network.depth_of(f"{path}.weight"))
-        for path, module in network.model.named_modules()
-        if isinstance(module, _BatchNorm)
-        and module.running_mean is not None
-        and network.depth_of(f"{path}.weight") < network.num_stages
-    ]
-
-
-@torch.inference_mode()
-def _moments(
-    network: StagedNetwork,
-    backbone: Backbone,
-    pixels: PixelView,
-    samples: NDArray[np.int64],
-    layers: list[_Layer],
-    device: torch.device,
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Per layer, each picture's mean and mean square per channel, ``(n_samples, channels)``."""
-    seen: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in layers]
-
-    def keep(index: int) -> object:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            x = inputs[0].float()
-            over = tuple(range(2, x.ndim))
-            seen[index][0].append(x.mean(dim=over).cpu())
-            seen[index][1].append(x.square().mean(dim=over).cpu())
-
-        return layers[index].module.register_forward_pre_hook(hook)
-
-    handles = [keep(index) for index in range(len(layers))]
-    try:
-        for start in range(0, len(samples), _BATCH):
-            batch = torch.from_numpy(pixels[samples[start : start + _BATCH]]).to(device)
-            network(backbone.normalise(batch))
-    finally:
-        for handle in handles:
-            handle.remove()  # type: ignore[attr-defined]
-    return [
-        (torch.cat(first).double().numpy(), torch.cat(second).double().numpy())
-        for first, second in seen
-    ]
+def _jackknife(layer: LayerMoments) -> tuple[float, NDArray[np.float64]]:
+    """A layer's distance from all pictures, and without each one of them ``(n_samples,)``."""
+    n = len(layer.mean)
+    first, second = layer.mean.astype(np.float64), layer.square.astype(np.float64)
+    mean, square = first.mean(axis=0), second.mean(axis=0)
+    return (
+        float(_distance(mean, square, layer)),
+        _distance((n * mean - first) / (n - 1), (n * square - second) / (n - 1), layer),
+    )
 
 
 def _distance(
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    layer: _Layer,
-    weights: NDArray[np.float64],
+    mean: NDArray[np.float64], square: NDArray[np.float64], layer: LayerMoments
 ) -> NDArray[np.float64]:
-    """Per row of weights, the mean over channels of ((mu - mu0)^2 + (sd - sd0)^2) / sd0^2.
-
-    The sampling variance of the mean is subtracted, so that few pictures don't look far away.
-    """
-    assert layer.module.running_mean is not None
-    assert layer.module.running_var is not None
-    source_mean = layer.module.running_mean.double().cpu().numpy()
-    source_var = layer.module.running_var.double().cpu().numpy() + layer.module.eps
-    mean = weights @ first
-    variance = np.maximum(weights @ second - mean**2, 0.0)
-    sampling = first.var(axis=0, ddof=1) / len(first)
-    shift = np.maximum((mean - source_mean) ** 2 - sampling, 0.0)
-    spread = (np.sqrt(variance) - np.sqrt(source_var)) ** 2
-    distance: NDArray[np.float64] = ((shift + spread) / source_var).mean(axis=1)
+    """Mean over the channels, the last axis; moments are about the source's mean."""
+    source = layer.source_variance + layer.eps
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0) + layer.eps)
+    distance: NDArray[np.float64] = ((mean**2 + (deviation - np.sqrt(source)) ** 2) / source).mean(
+        axis=-1
+    )
     return distance
+
+
+def _margin(without_one: NDArray[np.float64]) -> float:
+    """Half of the 95 % interval of a figure, from its values without each one picture."""
+    from scipy.special import stdtrit
+
+    n = len(without_one)
+    error = np.sqrt((n - 1) / n * np.square(without_one - without_one.mean()).sum())
+    return float(stdtrit(n - 1, 0.975) * error)

@@ -12,6 +12,7 @@ from autotl.cli.cache import cache
 from autotl.cli.demo import demo
 from autotl.cli.fit import fit
 from autotl.cli.predict import predict
+from autotl.cli.reference import reference
 from autotl.cli.study import study
 from autotl.cli.ui import ui
 
@@ -46,6 +47,7 @@ def _root(
 app.command("fit")(fit)
 app.command("analyze")(analyze)
 app.command("predict")(predict)
+app.command("reference")(reference)
 app.add_typer(study, name="study")
 app.add_typer(cache, name="cache")
 app.command("ui")(ui)

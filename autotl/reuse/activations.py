@@ -10,7 +10,7 @@ Precedents: Nautilus (Nakandala & Kumar, SIGMOD 2022), Alsatian (Strassenburg et
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -43,6 +43,21 @@ class View(Protocol):
 
     def apply(self, pixels: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Augmented copies ``(k, h, w, 3)`` of the pictures of these rows."""
+        ...
+
+
+class Watcher(Protocol):
+    """Looks on while pictures pass through a network, so that one pass serves it too."""
+
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        """``(k,)``, the pictures that it must see; final once the first pass was watched."""
+        ...
+
+    def watching(
+        self, network: StagedNetwork, samples: NDArray[np.int64]
+    ) -> AbstractContextManager[object]:
+        """The context of a forward pass of these pictures, of which the batch may repeat some."""
         ...
 
 
@@ -156,46 +171,58 @@ class ActivationStore:
         name = self._name(backbone, depth, view)
         return self._entries.get(name, pixels.n_rows, pixels.rows[samples], compute, each_s)
 
-    def features(self, backbone: Backbone, depths: Sequence[int]) -> NDArray[np.float32]:
-        """Pooled activations of all pictures at these depths, side by side, in fp32.
+    def features(
+        self,
+        backbone: Backbone,
+        depths: Sequence[int],
+        samples: NDArray[np.int64] | None = None,
+        watcher: Watcher | None = None,
+    ) -> NDArray[np.float32]:
+        """Pooled activations of pictures at these depths, side by side, in fp32.
 
-        One forward pass serves every depth.
+        One forward pass serves every depth, and the watcher. Pictures that the watcher must see are
+        passed through the network even if their features are held.
 
         Args:
             backbone: with pretrained weights.
             depths: ascending, each in ``1 ... backbone.num_stages``.
+            samples: ``(k,)``, which pictures; None: all.
+            watcher: looks on; its pictures must be among ``samples``.
 
         Returns:
-            ``(n_samples, sum of the depths' channels)``.
+            ``(k, sum of the depths' channels)``.
         """
         pixels = self._view(backbone.image_size)
-        network = self._network(backbone)
         widths = self._widths(backbone)
         columns = np.concatenate(
             [np.arange(sum(widths[: depth - 1]), sum(widths[:depth])) for depth in depths]
         )
-        found = np.empty((len(pixels), len(columns)), dtype=np.float32)
+        samples = np.arange(len(pixels)) if samples is None else samples
+        found = np.empty((len(samples), len(columns)), dtype=np.float32)
         name = self._features_name(backbone)
         each_s = self._speeds[backbone.name].forward_s
+        seen = np.zeros(len(pixels), dtype=bool)
 
-        def compute(samples: NDArray[np.int64]) -> Tensor:
-            with torch.no_grad():
-                x = self._input(backbone, _filled(samples), None)
-                read = network.features(x, range(1, network.num_stages + 1))
-            return torch.cat(read, dim=1)[: len(samples)]
+        def compute(chosen: NDArray[np.int64]) -> Tensor:
+            seen[chosen] = True
+            return self._pooled(backbone, chosen, watcher)
 
         with self._alone(name):
-            for start in range(0, len(pixels), _BATCH):
-                samples = np.arange(start, min(start + _BATCH, len(pixels)))
+            for start in range(0, len(samples), _BATCH):
+                batch = samples[start : start + _BATCH]
                 values = self._entries.get(
                     name,
                     pixels.n_rows,
-                    pixels.rows[samples],
-                    lambda missing, samples=samples: compute(samples[missing]),  # type: ignore[misc]
+                    pixels.rows[batch],
+                    lambda missing, batch=batch: compute(batch[missing]),  # type: ignore[misc]
                     each_s,
                     disk_first=True,
                 )
-                found[samples] = values.cpu().numpy()[:, columns]
+                found[start : start + len(batch)] = values.cpu().numpy()[:, columns]
+        if watcher is not None:
+            for batch in _unseen(watcher, seen):
+                self._entries.meter.count(0, len(batch), each_s)
+                compute(batch)
         return found
 
     def held_share(
@@ -222,6 +249,17 @@ class ActivationStore:
     def disk_used_bytes(self) -> int:
         """Bytes of all that the cache holds on disk, decoded pictures included."""
         return 0 if self._quota is None else sum(e.n_bytes for e in self._quota.entries())
+
+    def _pooled(
+        self, backbone: Backbone, samples: NDArray[np.int64], watcher: Watcher | None
+    ) -> Tensor:
+        """Pooled activations at all depths, side by side, from a forward pass."""
+        network = self._network(backbone)
+        x = self._input(backbone, _filled(samples), None)
+        watched = nullcontext() if watcher is None else watcher.watching(network, samples)
+        with torch.no_grad(), watched:
+            read = network.features(x, range(1, network.num_stages + 1))
+        return torch.cat(read, dim=1)[: len(samples)]
 
     def _compute(
         self, backbone: Backbone, depth: int, samples: NDArray[np.int64], view: View | None
@@ -311,3 +349,13 @@ class ActivationStore:
 def _filled(samples: NDArray[np.int64]) -> NDArray[np.int64]:
     """Samples, repeated if they are few."""
     return np.resize(samples, max(_LEAST, len(samples)))
+
+
+def _unseen(watcher: Watcher, seen: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """Batches of the watcher's pictures that weren't seen; its choice is final after the first."""
+    while True:
+        wanted = watcher.samples
+        batch = wanted[~seen[wanted]][:_BATCH]
+        if not len(batch):
+            return
+        yield batch

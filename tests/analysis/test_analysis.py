@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from autotl.analysis.analysis import analyse
+from autotl.analysis.examination import Transferability
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.rules import recommended_strategy, triggered
+from autotl.analysis.similarity import DomainSimilarity, SourceDistance
 
 MakeProfile = Callable[..., DatasetProfile]
 
@@ -38,6 +41,38 @@ def test_text_names_the_figures(make_profile: MakeProfile) -> None:
     assert "backbone one" in told
     assert "backbone two" in told
     assert "the rules of thumb say: finetune (2,345 samples)" in told
+
+
+def test_text_shows_a_column_per_backbone(make_profile: MakeProfile) -> None:
+    profile = make_profile("one", "two@/weights/two.safetensors")
+    near = DomainSimilarity(
+        0.8,
+        (0.7, 0.9),
+        0.0625,
+        (0.05, float("nan"), 0.07),
+        n_samples=512,
+        source=SourceDistance(0.321, None, 15_000),
+    )
+    scores = Transferability({"log_me": 1.234, "parc": float("nan")}, 987, 0.01)
+    first = replace(profile.backbones["one"], similarity=near, transferability=scores)
+    second = replace(
+        profile.backbones["one"],
+        similarity=DomainSimilarity(None, reason="no BatchNorm", note="made with other weights"),
+        transferability=Transferability(reason="features aren't finite"),
+    )
+    names = list(profile.backbones)
+    told = str(analyse(replace(profile, backbones=dict(zip(names, (first, second), strict=True)))))
+    lines = {line[2:21].strip(): line[21:].split() for line in told.splitlines()}
+    assert lines[""] == ["one", "two"]
+    assert lines["distance"] == ["0.06", "-"]
+    assert lines["by stage"] == ["0.05", "-", "0.07", "-"]
+    assert lines["Frechet distance"] == ["0.32", "-"]
+    assert lines["LogME"] == ["1.23", "-"]
+    assert not {"class distance", "PARC", "NLEEP"} & lines.keys()  # nothing known of any
+    assert "0.80 [0.70, 0.90] from 512 pictures" in told
+    assert "unknown (no BatchNorm); made with other weights" in told
+    assert "scores of 987 samples" in told
+    assert "no scores for two@/weights/two.safetensors: features aren't finite" in told
 
 
 def test_text_says_why_similarity_is_unknown(make_profile: MakeProfile) -> None:

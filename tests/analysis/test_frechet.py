@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
@@ -157,44 +155,6 @@ def test_constant_features_are_at_their_own_place() -> None:
     assert frechet_distance(still, known([0.5] * D, np.diag(SPECTRUM))) == pytest.approx(
         SPECTRUM.sum()
     )
-
-
-def test_saved_statistics_come_back(tmp_path: Path) -> None:
-    own = GaussianStatistics.from_features(sample(40, 0))
-    own.save(tmp_path / "own.safetensors")
-    back = GaussianStatistics.load(tmp_path / "own.safetensors")
-    np.testing.assert_allclose(back.mean, own.mean, rtol=1e-6)
-    np.testing.assert_allclose(back.covariance, own.covariance, rtol=1e-6)
-    assert (back.n_samples, back.error) == (own.n_samples, own.error)
-    assert back.covariance.dtype == np.float64
-    assert frechet_distance(own, back) == pytest.approx(0.0, abs=1e-5)
-
-
-@pytest.mark.parametrize("content", [b"", b"no safetensors at all"])
-def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "other").write_bytes(content)
-    with pytest.raises(InputError, match="other"):
-        GaussianStatistics.load(tmp_path / "other")
-
-
-def test_other_tensors_and_missing_or_misshapen_ones_are_refused(tmp_path: Path) -> None:
-    file = tmp_path / "other"
-    header = {"format": "autotl-gaussian-1", "n_samples": "2", "error": "0.0"}
-    mean, covariance = np.zeros(3, np.float32), np.zeros((2, 2), np.float32)
-    save_file({"mean": mean}, file)
-    with pytest.raises(InputError, match=r"^[^ ]*other holds no feature statistics"):
-        GaussianStatistics.load(file)
-    save_file({"mean": mean}, file, header)
-    with pytest.raises(InputError, match="covariance"):
-        GaussianStatistics.load(file)
-    save_file({"mean": mean, "covariance": covariance}, file, header)
-    with pytest.raises(InputError, match="damaged"):
-        GaussianStatistics.load(file)
-    save_file({"mean": mean[:2], "covariance": covariance}, file, header | {"n_samples": "many"})
-    with pytest.raises(InputError, match="many"):
-        GaussianStatistics.load(file)
-    with pytest.raises(InputError, match="nowhere"):
-        GaussianStatistics.load(tmp_path / "nowhere")
 
 
 def test_what_has_no_statistics_is_refused() -> None:

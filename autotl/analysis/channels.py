@@ -1,0 +1,164 @@
+"""Channel statistics at every BatchNorm, noted while pictures pass through a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from autotl.backbones.stages import StagedNetwork
+
+MAX_BYTES = 2**28
+"""Of noted statistics; networks with very many channels are watched on fewer pictures."""
+
+
+@dataclass(frozen=True)
+class LayerMoments:
+    """What pictures brought to one BatchNorm, about the source domain's mean.
+
+    Attributes:
+        name: of the layer in the network.
+        stage: that it belongs to, from 0.
+        mean: ``(n_samples, channels) float32``, each picture's mean over positions of
+            ``x - running_mean``.
+        square: ``(n_samples, channels) float32``, likewise of its square.
+        source_variance: ``(channels,) float64``, the running variance.
+        eps: what the layer adds to a variance.
+    """
+
+    name: str
+    stage: int
+    mean: NDArray[np.float32]
+    square: NDArray[np.float32]
+    source_variance: NDArray[np.float64]
+    eps: float
+
+    @property
+    def n_not_finite(self) -> int:
+        """Pictures with a channel that is NaN or infinite."""
+        finite = np.isfinite(self.mean).all(axis=1) & np.isfinite(self.square).all(axis=1)
+        return int((~finite).sum())
+
+
+class ChannelWatcher:
+    """Notes the input of every BatchNorm of the backbone for some pictures; others cost nothing.
+
+    A :class:`~autotl.reuse.activations.Watcher`. Layers without running statistics, or with those
+    that a new layer has, know nothing of a source domain and are passed over.
+
+    Args:
+        samples: which pictures, in random order: of a network with so many channels that
+            :data:`MAX_BYTES` don't suffice, only the first are watched.
+    """
+
+    def __init__(self, samples: NDArray[np.int64]) -> None:
+        self.samples = samples
+        self._layers: list[_Layer] | None = None
+        self._noted: dict[str, _Noted] = {}
+
+    @contextmanager
+    def watching(self, network: StagedNetwork, samples: NDArray[np.int64]) -> Iterator[None]:
+        """Within it, a forward pass is noted.
+
+        Args:
+            network: in evaluation mode.
+            samples: ``(k,)``, what the first ``k`` pictures of the batch are.
+        """
+        layers = self._layers_of(network)
+        chosen = np.flatnonzero(np.isin(samples, self.samples))
+        if not len(chosen):
+            yield
+            return
+        rows = torch.from_numpy(chosen).to(next(network.parameters()).device)
+        calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        handles = [
+            layer.module.register_forward_pre_hook(_hook(layer, rows, calls)) for layer in layers
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        by_name = {layer.name: layer for layer in layers}
+        for name, made in calls.items():
+            noted = self._noted.setdefault(name, _Noted(by_name[name], [], []))
+            noted.mean.append(torch.stack([mean for mean, _ in made]).mean(dim=0))
+            noted.square.append(torch.stack([square for _, square in made]).mean(dim=0))
+
+    def moments(self) -> list[LayerMoments]:
+        """What was noted, in the order in which the layers are run."""
+        return [
+            LayerMoments(
+                name=noted.layer.name,
+                stage=noted.layer.stage,
+                mean=torch.cat(noted.mean).cpu().numpy(),
+                square=torch.cat(noted.square).cpu().numpy(),
+                source_variance=_running(noted.layer.module)[1].double().cpu().numpy(),
+                eps=noted.layer.module.eps,
+            )
+            for noted in self._noted.values()
+        ]
+
+    def _layers_of(self, network: StagedNetwork) -> list[_Layer]:
+        if self._layers is None:
+            self._layers = _batch_norms(network)
+            n_channels = sum(layer.module.num_features for layer in self._layers)
+            self.samples = self.samples[: max(2, MAX_BYTES // (8 * max(1, n_channels)))]
+        return self._layers
+
+
+@dataclass(frozen=True)
+class _Layer:
+    name: str
+    module: _BatchNorm
+    stage: int
+
+
+@dataclass(frozen=True)
+class _Noted:
+    layer: _Layer
+    mean: list[Tensor]
+    square: list[Tensor]
+
+
+def _batch_norms(network: StagedNetwork) -> list[_Layer]:
+    """Those of the backbone that were measured on a source domain."""
+    found = []
+    for name, module in network.model.named_modules():
+        stage = network.depth_of(f"{name}.weight")
+        if isinstance(module, _BatchNorm) and stage < network.num_stages and _is_measured(module):
+            found.append(_Layer(name, module, stage))
+    return found
+
+
+def _is_measured(module: _BatchNorm) -> bool:
+    if module.running_mean is None or module.running_var is None:
+        return False
+    return bool(module.running_mean.any()) or bool((module.running_var != 1).any())
+
+
+def _running(module: _BatchNorm) -> tuple[Tensor, Tensor]:
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    return module.running_mean, module.running_var
+
+
+def _hook(
+    layer: _Layer, rows: Tensor, calls: dict[str, list[tuple[Tensor, Tensor]]]
+) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """Notes the mean and the mean square of the input, about the source's mean."""
+
+    def note(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].detach()[rows].float()
+        centre = _running(layer.module)[0].float()
+        x = x - centre.reshape(1, -1, *[1] * (x.ndim - 2))
+        x = x.reshape(len(x), len(centre), -1)
+        calls.setdefault(layer.name, []).append((x.mean(dim=2), x.square().mean(dim=2)))
+
+    return note

@@ -1,0 +1,130 @@
+"""What frozen features say of a data set: similarity and transferability, from one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotl.analysis.channels import ChannelWatcher
+from autotl.analysis.labelled import stratified_rows
+from autotl.analysis.moments import Features, Labels
+from autotl.analysis.reference import find_reference
+from autotl.analysis.similarity import DomainSimilarity, channel_similarity, similarity_of
+from autotl.analysis.transferability import SCORES
+from autotl.backbones.zoo import Backbone
+from autotl.reuse.activations import ActivationStore
+
+MAX_IMAGES = 20_000
+"""Of a larger data set a stratified sample passes through the network."""
+MAX_WATCHED = 512
+"""Pictures whose statistics are taken at every BatchNorm."""
+MAX_SCORED = 1_000
+"""Samples whose labels the transferability scores look at."""
+_PER_CLASS = 5
+"""Of more classes than leave so many samples each, some classes are scored."""
+
+
+@dataclass(frozen=True)
+class Transferability:
+    """How well the frozen penultimate features tell the classes apart, without any training.
+
+    Attributes:
+        scores: by the names of :data:`~autotl.analysis.transferability.SCORES`; greater is better,
+            and only the same score of the same data set compares.
+        n_samples: that were looked at, of the training part.
+        accuracy_error: standard error of the k-NN accuracy, from so few samples (Agresti and Coull
+            1998); that of the centroids' accuracy is about the same.
+        reason: why there are no scores; empty otherwise.
+    """
+
+    scores: Mapping[str, float] = field(default_factory=dict)
+    n_samples: int = 0
+    accuracy_error: float | None = None
+    reason: str = ""
+
+
+def examine(
+    backbone: Backbone,
+    store: ActivationStore,
+    labels: Labels,
+    train: NDArray[np.int64],
+    *,
+    max_images: int = MAX_IMAGES,
+    seed: int = 0,
+) -> tuple[DomainSimilarity, Transferability]:
+    """Similarity and transferability of a data set for a backbone.
+
+    One forward pass makes both, and what the store keeps of it serves the bottleneck strategy: with
+    at most ``max_images`` pictures nothing is left for that to compute. Of more pictures a
+    stratified sample of the training part is examined.
+
+    Args:
+        backbone: with pretrained weights.
+        store: of the development samples.
+        labels: ``(n_samples,) int64``, of the development samples.
+        train: ``(n_train,) int64``, the samples that may be measured and whose labels may be
+            looked at; validation samples are passed through the network only.
+        max_images: the most to pass through the network.
+        seed: of sampling.
+    """
+    rng = np.random.default_rng(seed)
+    passed = np.arange(len(labels))
+    measured = train
+    if len(labels) > max_images:
+        passed = measured = train[stratified_rows(labels[train], max_images, rng)]
+    watched = measured[stratified_rows(labels[measured], MAX_WATCHED, rng)]
+    watcher = ChannelWatcher(rng.permutation(watched))
+    everything = store.features(backbone, [backbone.num_stages], passed, watcher)
+    features = everything[np.searchsorted(passed, measured)]
+    similarity = channel_similarity(watcher.moments(), backbone.num_stages)
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        told = (
+            f"the features of {int((~finite).sum()):,} of {len(features):,} pictures aren't finite"
+        )
+        return similarity, Transferability(reason=told)
+    similarity = _with_reference(similarity, backbone, features, labels[measured])
+    return similarity, score(features, labels[measured], rng)
+
+
+def _with_reference(
+    similarity: DomainSimilarity, backbone: Backbone, features: Features, labels: Labels
+) -> DomainSimilarity:
+    """Adds the distance from reference statistics; without BatchNorm the value comes from it."""
+    reference, note = find_reference(backbone)
+    if reference is None or len(features) < 2:
+        return replace(similarity, note=note)
+    source = reference.distance(features, labels)
+    if similarity.n_samples:  # BatchNorm was there: its distance, or what was wrong, is told
+        return replace(similarity, source=source)
+    return DomainSimilarity(
+        similarity_of(source.frechet),
+        distance=source.frechet,
+        n_samples=len(features),
+        source=source,
+    )
+
+
+def score(features: Features, labels: Labels, rng: np.random.Generator) -> Transferability:
+    """The transferability scores of a stratified sample; with very many classes, of some of them.
+
+    Args:
+        features: ``(n, d) float32``, finite.
+        labels: ``(n,) int64``.
+        rng: of sampling.
+    """
+    names = np.unique(labels)
+    most = MAX_SCORED // _PER_CLASS
+    if len(names) > most:
+        kept = np.flatnonzero(np.isin(labels, rng.choice(names, most, replace=False)))
+        features, labels = features[kept], labels[kept]
+    rows = stratified_rows(labels, MAX_SCORED, rng)
+    features, labels = features[rows], labels[rows]
+    if len(rows) < 2 or len(np.unique(labels)) < 2:
+        return Transferability(reason="fewer than two samples or two classes")
+    scores = {name: measure(features, labels) for name, measure in SCORES.items()}
+    p = (scores["k_nn_accuracy"] * len(rows) + 2) / (len(rows) + 4)
+    return Transferability(scores, len(rows), float(np.sqrt(p * (1 - p) / (len(rows) + 4))))

@@ -1,0 +1,1 @@
+"""How right and how dear the analyzer's figures of a backbone are."""
