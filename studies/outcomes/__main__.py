@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     names = names[:1] if args.quick else names
     backbones = [EMBEDDED] if args.quick else args.backbone
     units = [
-        Unit(name, backbone, tuple(args.strategy), n_configs, repeats)
-        for repeats in (False, True)
+        Unit(name, backbone, tuple(args.strategy), part, n_configs)
+        for part in ("first", "all", "repeats")
         for name in names
         for backbone in backbones
     ]
@@ -56,9 +56,8 @@ def main(argv: list[str] | None = None) -> None:
             futures = [pool.submit(run_unit, unit, work) for unit in units]
             for unit, future in zip(units, futures, strict=True):
                 minutes = (time.monotonic() - started) / 60
-                kind = "repeats" if unit.repeats else "configs"
                 print(
-                    f"{minutes:6.1f} min  {unit.task} {unit.backbone} {kind}: "
+                    f"{minutes:6.1f} min  {unit.task} {unit.backbone} {unit.part}: "
                     f"{future.result()} rows added",
                     flush=True,
                 )

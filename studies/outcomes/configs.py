@@ -16,6 +16,11 @@ N_FINETUNE = {EMBEDDED: 12}
 N_SCRATCH = {EMBEDDED: 8}
 _FEWER_FINETUNE, _FEWER_SCRATCH = 8, 0
 _SEED = 11
+FIRST = {
+    EMBEDDED: ("full-1e-3", "full-2e-3", "tenth", "freeze-first", "lp-ft", "whole", "shallow-1")
+}
+"""Network configs that every task has before any task has the others."""
+_FEWER_FIRST = ("full-1e-3", "tenth", "lp-ft")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,12 @@ class Entry:
     name: str
     strategy: str
     config: StrategyConfig
+
+    def is_first(self) -> bool:
+        """Whether every task has it before any task has the others."""
+        if self.strategy == "bottleneck":
+            return True
+        return self.name in FIRST.get(self.config.backbone, _FEWER_FIRST)
 
 
 def entries(backbone: str, num_stages: int, max_epochs: int, *, is_imbalanced: bool) -> list[Entry]:

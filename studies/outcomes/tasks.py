@@ -27,7 +27,7 @@ SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 IMAGE_SIZE = 64
 SIZES = (100, 300, 1000)
 N_FOLDS = {100: 4, 300: 3, 1000: 1}
-MAX_EPOCHS = {100: 30, 300: 20, 1000: 15}
+MAX_EPOCHS = {100: 24, 300: 16, 1000: 12}
 """Of the longest schedules, so that a trial takes seconds on one core."""
 MAX_TEST = 1000
 WATCHED_TEST = 200

@@ -32,15 +32,16 @@ class Unit:
         task: its name.
         backbone: its name.
         strategies: which are run.
+        part: ``first`` (the configs that matter most), ``all``, or ``repeats`` (the best ones
+            with further seeds).
         n_configs: at most so many of each strategy; 0: all.
-        repeats: whether the best are repeated with further seeds.
     """
 
     task: TaskName
     backbone: str
     strategies: tuple[str, ...]
-    n_configs: int
-    repeats: bool
+    part: str
+    n_configs: int = 0
 
     @property
     def file_name(self) -> str:
@@ -101,8 +102,8 @@ def _run_unit(unit: Unit, file: Path, cache: Path) -> int:
 def _wanted(unit: Unit, rows: list[dict[str, Any]]) -> list[tuple[Entry, int]]:
     """Entries with seeds: all with the first seed, or the best of each strategy with further."""
     own = _entries(unit)
-    if not unit.repeats:
-        return [(entry, 0) for entry in own]
+    if unit.part != "repeats":
+        return [(entry, 0) for entry in own if unit.part == "all" or entry.is_first()]
     wanted = []
     for strategy in unit.strategies:
         if strategy == "bottleneck":  # solved, not drawn: the seed changes nothing
