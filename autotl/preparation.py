@@ -12,12 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autotl.analysis.capacity import measure_capacity
-from autotl.analysis.examination import MAX_IMAGES, MAX_WATCHED, Transferability, examine
-from autotl.analysis.profile import BackboneProfile, DatasetProfile
-from autotl.analysis.similarity import DomainSimilarity
-from autotl.analysis.size import measure_size
-from autotl.analysis.sufficiency import Sufficiency, measure_sufficiency
+from autotl.analysis.profile import DatasetProfile
 from autotl.backbones.speed import Speed, measure_speed
 from autotl.backbones.weights import hub_reachable
 from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
@@ -28,11 +23,11 @@ from autotl.data import (
     conflicting_labels,
     duplicate_groups,
     make_split,
-    near_duplicates,
 )
 from autotl.data import read_dataset as read_table
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.metrics import resolve_metric
+from autotl.profiling import affordable_pictures, epoch_s, look, make_profile
 from autotl.progress import Progress
 from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
@@ -46,8 +41,6 @@ DISK_SHARE, MAX_DISK_BYTES = 0.1, 20 * 10**9
 """Of the free disk, and at most, for the cache where nobody has said how much."""
 MEMORY_SHARE = 0.25
 """Of the available memory, likewise."""
-ANALYSIS_SHARE = 0.1
-"""Of the time that the search has, for the analyzer's passes through the networks."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +131,10 @@ def prepare(
         memory_cache_bytes(config, device),
         shared=config.workers > 1,
     )
-    links = _near_duplicates(first, store, next(iter(backbones.values())), config.seed)
     search_s = deadline.left_s() - CLOSING_S
+    affordable = affordable_pictures(speeds, search_s)
+    looked = look(first, store, next(iter(backbones.values())), affordable, config.seed)
+    links = looked.links
     split = _split(table, first, links, speeds, search_s, config.seed, progress)
     _tell_of_oddities(table, first, links, len(split.dropped), progress)
     labels = table.labels[split.development]
@@ -156,37 +151,7 @@ def prepare(
         device=device,
         seed=config.seed,
     )
-    examined = _examine(task, search_s)
-    size = measure_size(
-        labels,
-        table.n_classes,
-        first.original_sizes[split.development],
-        first.is_grey[split.development],
-        first.digests[split.development],
-        n_test=len(split.test),
-        pictures=duplicate_groups(first.digests.tolist(), links=links)[split.development],
-    )
-    profile = DatasetProfile(
-        size=size,
-        backbones={
-            name: BackboneProfile(
-                num_stages=backbone.num_stages,
-                n_parameters=backbone.n_parameters,
-                image_size=backbone.image_size,
-                samples_per_parameter=len(labels) / backbone.n_parameters,
-                similarity=examined[name][0],
-                transferability=examined[name][1],
-                speed=speeds[name],
-                max_epochs=affordable_epochs(search_s, _epoch_s(speeds[name], split)),
-            )
-            for name, backbone in backbones.items()
-        },
-        n_folds=len(split.folds),
-        class_names=table.class_names,
-        fingerprint=table.fingerprint,
-        n_quarantined=len(table.quarantine),
-        sufficiency=_sufficiency(task),
-    )
+    profile = make_profile(task, table, split, looked, search_s, first)
     return Prepared(
         name=name_of(dataset),
         task=task,
@@ -194,23 +159,6 @@ def prepare(
         test=LockedTest(table, split.test, stores),
         quarantine=tuple((entry.name, entry.reason) for entry in table.quarantine),
     )
-
-
-def _examine(task: Task, search_s: float) -> dict[str, tuple[DomainSimilarity, Transferability]]:
-    """Each backbone against the data set, in a bounded share of the time."""
-    pass_s = sum(speed.forward_s for speed in task.speeds.values())
-    affordable = max(MAX_WATCHED, ANALYSIS_SHARE * search_s / max(pass_s, 1e-9))
-    return {
-        name: examine(
-            backbone,
-            task.store,
-            task.labels,
-            task.folds[0].train,
-            max_images=int(min(MAX_IMAGES, affordable)),
-            seed=task.seed,
-        )
-        for name, backbone in task.backbones.items()
-    }
 
 
 def disk_quota(config: FitConfig, folder: Path) -> DiskQuota:
@@ -295,33 +243,6 @@ def _speed_of(backbone: Backbone, device: torch.device, quota: DiskQuota) -> Spe
     return speed
 
 
-def _sufficiency(task: Task) -> Sufficiency:
-    """How far the samples go, by the last four stages of the first backbone."""
-    first = next(iter(task.backbones.values()))
-    depths = range(max(1, first.num_stages - 3), first.num_stages + 1)
-    return measure_sufficiency(
-        first.name,
-        task.store.features(first, depths),
-        task.labels,
-        task.folds[0].train,
-        task.folds[0].validation,
-        {name: measure_capacity(b, task.n_classes) for name, b in task.backbones.items()},
-        task.seed,
-    )
-
-
-def _near_duplicates(
-    pictures: PixelStore, store: ActivationStore, backbone: Backbone, seed: int
-) -> NDArray[np.int64]:
-    """Pairs of samples that show the same picture; of the features the bottleneck strategy reads.
-
-    The pictures to test with are looked at here, too, so that none of them is trained on.
-    """
-    everything = pictures.view(np.arange(len(pictures.rows)))
-    features = store.features(backbone, range(1, backbone.num_stages + 1))
-    return near_duplicates(everything.__getitem__, len(everything), features, seed)
-
-
 def _tell_of_oddities(
     table: ImageTable,
     store: PixelStore,
@@ -376,12 +297,4 @@ def _split(
 
 def _longest_trial(split: Split, speeds: Mapping[str, Speed], search_s: float) -> int:
     """Epochs that a trial of the fastest backbone can afford."""
-    return max(affordable_epochs(search_s, _epoch_s(speed, split)) for speed in speeds.values())
-
-
-def _epoch_s(speed: Speed, split: Split) -> float:
-    """Seconds of one epoch on all folds."""
-    return sum(
-        len(fold.train) * speed.train_s + len(fold.validation) * speed.forward_s
-        for fold in split.folds
-    )
+    return max(affordable_epochs(search_s, epoch_s(speed, split)) for speed in speeds.values())

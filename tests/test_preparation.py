@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import autotl.preparation as preparation
+import autotl.profiling as profiling
 from autotl.backbones.speed import Speed
 from autotl.backbones.stages import StagedNetwork
 from autotl.config import make_config
@@ -399,7 +400,7 @@ def test_no_picture_is_decoded_or_passed_twice(
     task = prepared.task
     (backbone,) = task.backbones.values()
     (profile,) = prepared.profile.backbones.values()
-    n = len(task.labels)
+    n = len(decoded)  # copies of a test picture would have to be found
     assert profile.transferability.n_samples == len(task.folds[0].train)
     assert task.store.meter.n_computed == n
     config = BottleneckConfig(
@@ -408,7 +409,7 @@ def test_no_picture_is_decoded_or_passed_twice(
     reporter: Any = SimpleNamespace(check=lambda: None, report=lambda *_: None)
     Bottleneck().fit(config, task, task.folds[0].train, None, reporter)
     assert task.store.meter.n_computed == n
-    assert sum(passed) == n + 1  # one blank picture tells the channels
+    assert sum(k for k in passed if k > 1) == n  # single blank pictures tell the channels
     assert len(decoded) == len(set(decoded)) == 40
 
 
@@ -419,7 +420,7 @@ def test_little_time_means_a_sample_is_analysed(
     speed: list[Speed],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(preparation, "MAX_WATCHED", 20)
+    monkeypatch.setattr(profiling, "MAX_WATCHED", 20)
     speed[0] = Speed("fp32", False, (0.0, 1.0), (1e-4, 0.0))
     prepared = make((pictures, picture_labels), time_budget_s=300.0)
     (profile,) = prepared.profile.backbones.values()

@@ -61,6 +61,7 @@ class ChannelWatcher:
         self.samples = samples
         self._layers: list[_Layer] | None = None
         self._noted: dict[str, _Noted] = {}
+        self._seen: list[NDArray[np.int64]] = []
 
     @contextmanager
     def watching(self, network: StagedNetwork, samples: NDArray[np.int64]) -> Iterator[None]:
@@ -85,20 +86,27 @@ class ChannelWatcher:
         finally:
             for handle in handles:
                 handle.remove()
+        self._seen.append(samples[chosen])
         by_name = {layer.name: layer for layer in layers}
         for name, made in calls.items():
             noted = self._noted.setdefault(name, _Noted(by_name[name], [], []))
             noted.mean.append(torch.stack([mean for mean, _ in made]).mean(dim=0))
             noted.square.append(torch.stack([square for _, square in made]).mean(dim=0))
 
-    def moments(self) -> list[LayerMoments]:
-        """What was noted, in the order in which the layers are run."""
+    def moments(self, samples: NDArray[np.int64] | None = None) -> list[LayerMoments]:
+        """What was noted, in the order in which the layers are run.
+
+        Args:
+            samples: of these pictures only; None: of all that were watched.
+        """
+        seen = np.concatenate([*self._seen, np.empty(0, dtype=np.int64)])
+        kept = np.isin(seen, self.samples if samples is None else samples)
         return [
             LayerMoments(
                 name=noted.layer.name,
                 stage=noted.layer.stage,
-                mean=torch.cat(noted.mean).cpu().numpy(),
-                square=torch.cat(noted.square).cpu().numpy(),
+                mean=torch.cat(noted.mean).cpu().numpy()[kept],
+                square=torch.cat(noted.square).cpu().numpy()[kept],
                 source_variance=_running(noted.layer.module)[1].double().cpu().numpy(),
                 eps=noted.layer.module.eps,
             )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotl.analysis.channels import ChannelWatcher
+from autotl.analysis.channels import ChannelWatcher, LayerMoments
 from autotl.analysis.labelled import stratified_rows
 from autotl.analysis.moments import Features, Labels
 from autotl.analysis.reference import find_reference
@@ -54,6 +54,7 @@ def examine(
     *,
     max_images: int = MAX_IMAGES,
     seed: int = 0,
+    noted: Sequence[LayerMoments] | None = None,
 ) -> tuple[DomainSimilarity, Transferability]:
     """Similarity and transferability of a data set for a backbone.
 
@@ -69,17 +70,21 @@ def examine(
             looked at; validation samples are passed through the network only.
         max_images: the most to pass through the network.
         seed: of sampling.
+        noted: what an earlier pass noted of training pictures; None: some are watched now.
     """
     rng = np.random.default_rng(seed)
     passed = np.arange(len(labels))
     measured = train
     if len(labels) > max_images:
         passed = measured = train[stratified_rows(labels[train], max_images, rng)]
-    watched = measured[stratified_rows(labels[measured], MAX_WATCHED, rng)]
-    watcher = ChannelWatcher(rng.permutation(watched))
+    watcher = None
+    if noted is None:
+        watched = measured[stratified_rows(labels[measured], MAX_WATCHED, rng)]
+        watcher = ChannelWatcher(rng.permutation(watched))
     everything = store.features(backbone, [backbone.num_stages], passed, watcher)
     features = everything[np.searchsorted(passed, measured)]
-    similarity = channel_similarity(watcher.moments(), backbone.num_stages)
+    moments = noted if watcher is None else watcher.moments()
+    similarity = channel_similarity(moments or (), backbone.num_stages)
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         told = (

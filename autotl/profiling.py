@@ -1,0 +1,166 @@
+"""The data set's profile: what passes through the backbones before the search, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotl.analysis.capacity import measure_capacity
+from autotl.analysis.channels import ChannelWatcher, LayerMoments
+from autotl.analysis.examination import MAX_IMAGES, MAX_WATCHED, Transferability, examine
+from autotl.analysis.profile import BackboneProfile, DatasetProfile
+from autotl.analysis.similarity import DomainSimilarity
+from autotl.analysis.size import measure_size
+from autotl.analysis.sufficiency import Sufficiency, measure_sufficiency
+from autotl.backbones.speed import Speed
+from autotl.backbones.zoo import Backbone
+from autotl.data import ImageTable, Split, duplicate_groups, near_duplicates
+from autotl.reuse.activations import ActivationStore
+from autotl.reuse.pixels import PixelStore
+from autotl.search.budget import affordable_epochs
+from autotl.strategies.base import Task
+
+ANALYSIS_SHARE = 0.1
+"""Of the time for the search, the most that passes for the analysis may take."""
+
+
+def affordable_pictures(speeds: Mapping[str, Speed], search_s: float) -> float:
+    """Pictures that pass through all backbones in a bounded share of the time."""
+    pass_s = sum(speed.forward_s for speed in speeds.values())
+    return max(MAX_WATCHED, ANALYSIS_SHARE * search_s / max(pass_s, 1e-9))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a first pass over all pictures found, before they are split.
+
+    Attributes:
+        links: ``(m, 2) int64``, samples that show the same picture.
+        backbone: whose pass it was.
+        watcher: what it noted; None: the pictures didn't pass.
+    """
+
+    links: NDArray[np.int64]
+    backbone: str
+    watcher: ChannelWatcher | None
+
+    def noted(self, samples: NDArray[np.int64]) -> dict[str, list[LayerMoments]]:
+        """By backbone, channel statistics of these samples, as far as they were watched."""
+        return {} if self.watcher is None else {self.backbone: self.watcher.moments(samples)}
+
+
+def look(
+    pictures: PixelStore, store: ActivationStore, backbone: Backbone, affordable: float, seed: int
+) -> Look:
+    """Find near-duplicates by pixels, and by features where there is time for all to pass.
+
+    The features are those that the bottleneck strategy reads. Pictures of the test part pass too,
+    so that no copy of them is trained on; nothing that is noted of them is used.
+    """
+    everything = pictures.view(np.arange(len(pictures.rows)))
+    n = len(everything)
+    features, watcher = None, None
+    if n <= affordable:
+        watched = np.random.default_rng(seed).permutation(n)[: 2 * MAX_WATCHED]
+        watcher = ChannelWatcher(watched)
+        depths = range(1, backbone.num_stages + 1)
+        features = store.features(backbone, depths, watcher=watcher)
+    links = near_duplicates(everything.__getitem__, n, features, seed)
+    return Look(links, backbone.name, watcher)
+
+
+def make_profile(
+    task: Task,
+    table: ImageTable,
+    split: Split,
+    looked: Look,
+    search_s: float,
+    pictures: PixelStore,
+) -> DatasetProfile:
+    """What is known of the development samples.
+
+    Args:
+        task: with them.
+        table: all samples.
+        split: of the table.
+        looked: the first pass.
+        search_s: seconds for the search; bounds the analysis and the epochs of a trial.
+        pictures: all of the table's, decoded.
+    """
+    development, labels = split.development, task.labels
+    affordable = affordable_pictures(task.speeds, search_s)
+    noted = looked.noted(development[split.folds[0].train])
+    examined = _examine(task, affordable, noted)
+    return DatasetProfile(
+        size=measure_size(
+            labels,
+            table.n_classes,
+            pictures.original_sizes[development],
+            pictures.is_grey[development],
+            pictures.digests[development],
+            n_test=len(split.test),
+            pictures=duplicate_groups(pictures.digests.tolist(), links=looked.links)[development],
+        ),
+        backbones={
+            name: BackboneProfile(
+                num_stages=backbone.num_stages,
+                n_parameters=backbone.n_parameters,
+                image_size=backbone.image_size,
+                samples_per_parameter=len(labels) / backbone.n_parameters,
+                similarity=examined[name][0],
+                transferability=examined[name][1],
+                speed=task.speeds[name],
+                max_epochs=affordable_epochs(search_s, epoch_s(task.speeds[name], split)),
+            )
+            for name, backbone in task.backbones.items()
+        },
+        n_folds=len(split.folds),
+        class_names=table.class_names,
+        fingerprint=table.fingerprint,
+        n_quarantined=len(table.quarantine),
+        sufficiency=_sufficiency(task) if len(labels) <= affordable else None,
+    )
+
+
+def _examine(
+    task: Task, affordable: float, noted: Mapping[str, list[LayerMoments]]
+) -> dict[str, tuple[DomainSimilarity, Transferability]]:
+    """Each backbone against the data set."""
+    return {
+        name: examine(
+            backbone,
+            task.store,
+            task.labels,
+            task.folds[0].train,
+            max_images=int(min(MAX_IMAGES, affordable)),
+            seed=task.seed,
+            noted=noted.get(name),
+        )
+        for name, backbone in task.backbones.items()
+    }
+
+
+def _sufficiency(task: Task) -> Sufficiency:
+    """How far the samples go, by the last four stages of the first backbone."""
+    first = next(iter(task.backbones.values()))
+    depths = range(max(1, first.num_stages - 3), first.num_stages + 1)
+    return measure_sufficiency(
+        first.name,
+        task.store.features(first, depths),
+        task.labels,
+        task.folds[0].train,
+        task.folds[0].validation,
+        {name: measure_capacity(b, task.n_classes) for name, b in task.backbones.items()},
+        task.seed,
+    )
+
+
+def epoch_s(speed: Speed, split: Split) -> float:
+    """Seconds of one epoch on all folds."""
+    return sum(
+        len(fold.train) * speed.train_s + len(fold.validation) * speed.forward_s
+        for fold in split.folds
+    )
