@@ -1,0 +1,1 @@
+"""What the analyzer's figures foretell, judged by the outcome table."""
