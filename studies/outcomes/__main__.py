@@ -50,6 +50,9 @@ def main(argv: list[str] | None = None) -> None:
         for name in names
         for backbone in backbones
     ]
+    work.mkdir(parents=True, exist_ok=True)
+    if not args.quick:
+        table.restore(work)
     if not args.compile:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(args.jobs, mp_context=context) as pool:

@@ -47,6 +47,38 @@ def from_lines(lines: Iterator[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def restore(work: Path, file: Path = FILE) -> None:
+    """Write the published rows as lines into a work folder that hasn't any of them."""
+    if not file.is_file():
+        return
+    frame = pd.read_parquet(file)
+    for (dataset, n_train, backbone), rows in frame.groupby(["dataset", "n_train", "backbone"]):
+        lines = work / unit_file(dataset, n_train, backbone)
+        if not lines.is_file():
+            made = [to_line(_plain(row)) for row in rows.to_dict("records")]
+            lines.write_text("".join(line + "\n" for line in made))
+
+
+def unit_file(dataset: str, n_train: int, backbone: str) -> str:
+    """Name of the file of a task's lines with a backbone."""
+    return f"{dataset}-{n_train}-{backbone}.jsonl"
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the frame as it was measured: what it lacks left out, bytes as arrays."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in _ARRAYS:
+            if isinstance(value, bytes):
+                found[name] = correct_of(value)
+        elif name in _CURVES:
+            if value is not None and np.ndim(value):
+                found[name] = value
+        elif not (value is None or (isinstance(value, float) and np.isnan(value))):
+            found[name] = value.item() if isinstance(value, np.generic) else value
+    return found
+
+
 def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """What names a row."""
     return tuple(row[name] for name in KEY)

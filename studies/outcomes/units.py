@@ -45,7 +45,7 @@ class Unit:
 
     @property
     def file_name(self) -> str:
-        return f"{self.task}-{self.backbone}.jsonl"
+        return table.unit_file(self.task.dataset, self.task.n_train, self.backbone)
 
 
 def run_unit(unit: Unit, work: Path) -> int:
