@@ -60,10 +60,10 @@ FEATURES = {
 
 
 def learned(names: tuple[str, ...], penalty: float = 1.0) -> Policy:
-    """Ridge regression of each arm's score (as a logit) on figures of its own backbone.
+    """Ridge regression of each arm's lead over scratch training on figures of its own backbone.
 
-    The arms share the slopes as far as the penalty asks: an arm's own slopes are departures from
-    those of all arms.
+    Scores are taken as logits. The arms share the slopes as far as the penalty asks: an arm's own
+    slopes are departures from those of all arms.
     """
 
     def policy(others: pd.DataFrame, figures: pd.DataFrame, dataset: str, n_train: int) -> Arm:
@@ -78,11 +78,12 @@ def learned(names: tuple[str, ...], penalty: float = 1.0) -> Policy:
         )
         mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
         which = np.array([index[(b, s, n)] for b, s, n in others[ARM].itertuples(index=False)])
-        # each task has its own difficulty, which no choice depends on
+        # a task's own difficulty is what scratch training reaches there: no choice depends on it
         target = _logit(others["test"].to_numpy())
         design = _design((inputs - mean) / scale, which, len(arms))
-        tasks = others[TASK].apply(tuple, axis=1)
-        target = target - pd.Series(target).groupby(tasks.to_numpy()).transform("mean").to_numpy()
+        own_scratch = pd.Series(np.where(others["strategy"] == "scratch", target, np.nan))
+        tasks = others[TASK].apply(tuple, axis=1).to_numpy()
+        target = target - own_scratch.groupby(tasks).transform("mean").to_numpy()
         weights = _ridge(design, target, penalty)
         own = np.stack(
             [known[(dataset, n_train, EMBEDDED if arm[1] == "scratch" else arm[0])] for arm in arms]

@@ -1,0 +1,121 @@
+"""What the analyzer's figures foretell: on tables whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from autotl.backbones.zoo import EMBEDDED
+from studies.outcomes.tasks import IMAGENET
+from studies.similarity import truth
+from studies.similarity.__main__ import correlation
+from studies.similarity.policies import POLICIES, learned, regrets
+
+DATASETS = [f"set{i}" for i in range(8)]
+ARMS = [
+    (EMBEDDED, "bottleneck", "last_4-svm"),
+    (IMAGENET, "bottleneck", "last_4-svm"),
+    (EMBEDDED, "finetune", "full-1e-3"),
+    (IMAGENET, "finetune", "full-1e-3"),
+    (EMBEDDED, "scratch", "whole"),
+]
+
+
+@pytest.fixture
+def measured() -> pd.DataFrame:
+    """Half of the sets lie near to ImageNet, half far."""
+    rows = [
+        {
+            "dataset": dataset,
+            "n_train": n,
+            "backbone": backbone,
+            "n_samples": float(n),
+            "distance": float(i % 2) if backbone == IMAGENET else 0.5,
+            "ridge_accuracy": 0.7,
+        }
+        for i, dataset in enumerate(DATASETS)
+        for n in (100, 1000)
+        for backbone in (EMBEDDED, IMAGENET)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def found() -> pd.DataFrame:
+    """Near sets are best by ImageNet's SVM, far ones from scratch."""
+    rows = []
+    for i, dataset in enumerate(DATASETS):
+        for n in (100, 1000):
+            for backbone, strategy, name in ARMS:
+                far = i % 2
+                score = 0.6
+                if backbone == EMBEDDED:
+                    score = 0.7 if far else 0.3
+                if strategy == "scratch":
+                    score = 0.8 if far else 0.4
+                if (backbone, strategy) == (IMAGENET, "bottleneck"):
+                    score = 0.4 if far else 0.8
+                rows.append((dataset, n, backbone, strategy, name, score, score, 1.0, "{}"))
+    columns = [*truth.TASK, *truth.ARM, "validation", "test", "seconds", "config"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_benefit_is_the_lead_over_scratch_in_points(found: pd.DataFrame) -> None:
+    gain = truth.benefit(found, IMAGENET)
+    assert gain["set0", 100] == pytest.approx(40.0)
+    assert gain["set1", 100] == pytest.approx(-20.0)
+
+
+def test_benefit_is_that_of_what_validation_chose(found: pd.DataFrame) -> None:
+    chosen = (found["strategy"] == "finetune") & (found["backbone"] == IMAGENET)
+    found.loc[chosen, "validation"] = 1.0
+    assert truth.benefit(found, IMAGENET)["set0", 100] == pytest.approx(20.0)
+
+
+def test_tasks_that_lack_an_arm_are_left_out(found: pd.DataFrame) -> None:
+    kept = truth.common_arms(found.drop(index=0))
+    assert ("set0", 100) not in set(map(tuple, kept[truth.TASK].to_numpy()))
+    assert len(kept) == len(found) - len(ARMS)
+
+
+def test_the_learned_rule_finds_what_decides_on_other_sets(
+    found: pd.DataFrame, measured: pd.DataFrame
+) -> None:
+    policy = learned(("log_n", "distance"))
+    for i, dataset in enumerate(DATASETS):
+        others = found[found["dataset"] != dataset]
+        arm = policy(others, measured, dataset, 100)
+        assert arm == (ARMS[4] if i % 2 else ARMS[1])
+
+
+def test_regret_is_measured_from_the_best_arm(found: pd.DataFrame, measured: pd.DataFrame) -> None:
+    lost = regrets(found, measured)
+    assert list(lost.columns) == list(POLICIES)
+    assert lost["analyzer: size, similarity"].max() == 0.0
+    assert lost.loc[("set1", 100), "always SVM (ImageNet)"] == pytest.approx(40.0)
+    assert lost.loc[("set0", 100), "always SVM (ImageNet)"] == 0.0
+    np.testing.assert_allclose(lost.loc["set0", "always fine-tune all (embedded)"], 50.0)
+    np.testing.assert_allclose(lost.loc["set1", "always fine-tune all (embedded)"], 10.0)
+    # few samples: the SVM, else fine-tuning
+    assert lost.loc[("set1", 100), "size rule (ImageNet)"] == pytest.approx(40.0)
+    assert lost.loc[("set1", 1000), "size rule (ImageNet)"] == pytest.approx(20.0)
+
+
+def test_nothing_of_a_set_decides_on_it(found: pd.DataFrame, measured: pd.DataFrame) -> None:
+    before = regrets(found, measured)
+    changed = found.copy()
+    own = changed["dataset"] == "set0"
+    changed.loc[own, "validation"] = 0.0
+    pd.testing.assert_frame_equal(before, regrets(changed, measured))
+
+
+def test_correlation_has_an_interval_over_data_sets() -> None:
+    x = pd.Series(np.arange(24.0))
+    datasets = np.repeat(np.arange(8), 3).astype(str)
+    found = correlation(x, x * 2, datasets, resamples=50)
+    assert found["tau"] == 1.0
+    noise = pd.Series(np.random.default_rng(0).random(24))
+    found = correlation(x, noise, datasets, resamples=200)
+    assert found["low"] < 0 < found["high"]
+    assert correlation(x * 0, x, datasets)["tau"] is None
