@@ -11,7 +11,7 @@ from typing import Any
 from autotl.analysis.analysis import Analysis, analyse
 from autotl.config import DEFAULT_BUDGET_S, DEFAULT_OUTPUT, FitConfig, make_config
 from autotl.errors import InputError
-from autotl.fitting import hand_over, read_test, refit, search, start_run
+from autotl.fitting import calibrated, hand_over, read_test, refit, search, start_run
 from autotl.preparation import prepare
 from autotl.progress import Progress
 from autotl.recommend.decision import decide
@@ -114,6 +114,7 @@ def fit(
             )
             model, notes = refit(decision, task, place, deadline, progress, interrupted=interrupted)
             decision = dataclasses.replace(decision, notes=(*decision.notes, *notes))
+            model = calibrated(model, decision, task)
             progress.phase("test", deadline.shown_s)
             score = read_test(model, prepared)
             progress.phase("report", deadline.shown_s)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from autotl.errors import InputError
 from autotl.metrics import all_metrics, confidence_interval
 from autotl.preparation import Prepared
 from autotl.progress import Progress
+from autotl.recommend.calibration import expected_calibration_error, fit_temperature
 from autotl.recommend.decision import Decision, TestScore
 from autotl.recommend.explain import explain, leaderboard
 from autotl.recommend.model import Recommendation
@@ -129,6 +131,17 @@ def refit(
     )
 
 
+def calibrated(model: FittedModel, decision: Decision, task: Task) -> FittedModel:
+    """The model with the temperature that suits the winning trial's validation predictions.
+
+    Those are of models that hadn't seen the samples; the refitted model has, and saw a few more.
+    """
+    result = decision.winner.result
+    assert result is not None
+    temperature = fit_temperature(task.labels[result.samples], result.probabilities)
+    return replace(model, temperature=temperature)
+
+
 def read_test(model: FittedModel, prepared: Prepared) -> TestScore | None:
     """Open the locked test set, once; None if there is none."""
     test, task = prepared.test, prepared.task
@@ -143,7 +156,10 @@ def read_test(model: FittedModel, prepared: Prepared) -> TestScore | None:
         interval=confidence_interval(task.metric, test.labels, probabilities, seed=task.seed),
         labels=test.labels,
         probabilities=probabilities,
-        metrics=all_metrics(test.labels, probabilities),
+        metrics={
+            **all_metrics(test.labels, probabilities),
+            "expected_calibration_error": expected_calibration_error(test.labels, probabilities),
+        },
     )
 
 

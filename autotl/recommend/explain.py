@@ -130,7 +130,17 @@ def _tested(decision: Decision, test: TestScore | None) -> list[str]:
         f"On {counted(len(test.labels), 'locked test image')}, looked at once after the "
         f"decision, the final model reached {value} ({interval})"
     )
-    return [f"{said}{_against_expected(decision, test)}."]
+    return [f"{said}{_against_expected(decision, test)}.", *_calibration(test)]
+
+
+def _calibration(test: TestScore) -> list[str]:
+    error = test.metrics.get("expected_calibration_error", float("nan"))
+    if not np.isfinite(error):
+        return []
+    return [
+        f"Its probabilities differ there by {100 * error:.1f} points on average from how often "
+        "they are right (expected calibration error)."
+    ]
 
 
 def _against_expected(decision: Decision, test: TestScore) -> str:

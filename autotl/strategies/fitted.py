@@ -72,6 +72,7 @@ class FittedModel:
         n_classes: number of classes.
         n_trainable: parameters that were trained.
         validation_probabilities: of the fold's validation samples, where the training made them.
+        temperature: logits are divided by it; fitted after the training, on validation samples.
     """
 
     backbone: Backbone
@@ -79,6 +80,7 @@ class FittedModel:
     n_classes: int
     n_trainable: int
     validation_probabilities: NDArray[np.float32] | None = None
+    temperature: float = 1.0
 
     @torch.inference_mode()
     def predict_proba(
@@ -97,7 +99,8 @@ class FittedModel:
             x = self.backbone.normalise(batch)
             with autocast(precision, device):
                 logits = network(x)
-            found[start : start + _BATCH] = logits.float().softmax(dim=1).cpu().numpy()
+            scaled = logits.float() / self.temperature
+            found[start : start + _BATCH] = scaled.softmax(dim=1).cpu().numpy()
         return found
 
     def tensors(self) -> dict[str, Tensor]:
@@ -115,6 +118,7 @@ class FittedModel:
             "n_classes": self.n_classes,
             "n_trainable": self.n_trainable,
             "depths": None if depths is None else list(depths),
+            "temperature": self.temperature,
         }
 
     @classmethod
@@ -135,4 +139,21 @@ class FittedModel:
             network.load_state_dict(tensors)
         except (RuntimeError, KeyError) as error:
             raise InputError(f"the model's weights don't fit its description: {error}") from error
-        return cls(backbone, network.eval(), n_classes, int(values["n_trainable"]))
+        temperature = float(values.get("temperature", 1.0))
+        if not 0.0 < temperature < np.inf:
+            raise InputError(f"the model's temperature must be above 0, but is {temperature}")
+        n_trainable = int(values["n_trainable"])
+        return cls(backbone, network.eval(), n_classes, n_trainable, temperature=temperature)
+
+
+def at_temperature(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Probabilities ``(n, n_classes)`` as the same logits give them at another temperature.
+
+    Args:
+        probabilities: rows sum to 1; zeros stay as small as a float32 can tell.
+        temperature: to divide the logits by, above 0.
+    """
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)) / temperature
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: NDArray[np.float32] = (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from autotl.backbones.zoo import Backbone
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.reuse.pixels import PixelView
 from autotl.strategies import fitted
-from autotl.strategies.fitted import FeatureClassifier, FittedModel
+from autotl.strategies.fitted import FeatureClassifier, FittedModel, at_temperature
 
 CPU = torch.device("cpu")
 Make = Callable[..., FittedModel]
@@ -142,3 +143,18 @@ def test_description_of_an_unknown_architecture(whole: FittedModel) -> None:
 def test_gradients_are_not_saved(whole: FittedModel) -> None:
     assert isinstance(whole.network, nn.Module)
     assert not any(value.requires_grad for value in whole.tensors().values())
+
+
+def test_temperature_divides_the_logits_and_is_saved(whole: FittedModel, view: PixelView) -> None:
+    warm = dataclasses.replace(whole, temperature=3.0)
+    before, after = (
+        model.predict_proba(view, np.arange(40), device=CPU) for model in (whole, warm)
+    )
+    np.testing.assert_allclose(after, at_temperature(before, 3.0), atol=1e-5)
+    values = json.loads(json.dumps(warm.as_json()))
+    assert FittedModel.build(values, warm.tensors()).temperature == 3.0
+    del values["temperature"]  # of a model saved before there were temperatures
+    assert FittedModel.build(values, warm.tensors()).temperature == 1.0
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="temperature"):
+            FittedModel.build({**values, "temperature": wrong}, warm.tensors())
