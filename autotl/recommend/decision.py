@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.rules import Rule, triggered
 from autotl.errors import InputError
-from autotl.metrics import Metric, confidence_interval, paired_difference
+from autotl.metrics import Metric, confidence_interval, paired_difference, wilson_interval
+from autotl.recommend.selection import selected_score
 from autotl.recommend.words import format_difference, format_seconds
 from autotl.strategies.base import TrialRecord, TrialResult
 
@@ -91,9 +92,11 @@ class Decision:
     Attributes:
         winner: the recommended trial.
         metric: name of the metric that decided.
-        expected: the winner's value on validation samples.
+        expected: the winner's value to expect on new samples: that on validation samples, less
+            what comes of having been chosen as the best there.
         interval: 95 % interval of it.
         n_validated: samples that it rests on.
+        optimism: by how much the winner's score on validation samples is better than that.
         strategies: what each strategy reached, best first.
         rules: what became of each rule of thumb that applied.
         notes: further findings in plain sentences.
@@ -107,6 +110,7 @@ class Decision:
     strategies: tuple[StrategySummary, ...]
     rules: tuple[RuleOutcome, ...]
     notes: tuple[str, ...] = ()
+    optimism: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,9 @@ def decide(
         difference, error = comparison(best, record)
         if difference <= STANDARD_ERRORS[prefer] * error:
             winner = record
-    result = _result(winner)
+    chosen_among = finished if winner is best else _of(winner.strategy, finished)
+    optimism = _optimism(winner, chosen_among, comparison)
+    expected, interval = _without_optimism(winner, optimism, comparison)
     names = list(dict.fromkeys(record.strategy for record in records))
     summaries = [
         _summarise(name, records, finalists.get(name), winner, comparison) for name in names
@@ -184,11 +190,10 @@ def decide(
     return Decision(
         winner=winner,
         metric=metric.name,
-        expected=metric.value(labels[result.samples], result.probabilities),
-        interval=confidence_interval(
-            metric, labels[result.samples], result.probabilities, seed=seed
-        ),
-        n_validated=len(result.samples),
+        expected=expected,
+        interval=interval,
+        n_validated=len(_result(winner).samples),
+        optimism=optimism,
         strategies=tuple(summaries),
         rules=tuple(
             _outcome(rule, figures, finished, comparison) for rule, figures in triggered(profile)
@@ -230,6 +235,35 @@ class _Comparison:
         return self.metric.value(self.labels[result.samples], result.probabilities)
 
 
+def _of(strategy: str, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [record for record in records if record.strategy == strategy]
+
+
+def _optimism(winner: TrialRecord, among: Sequence[TrialRecord], comparison: _Comparison) -> float:
+    """How much of the winner's score is due to being the best of those it was chosen among."""
+    samples = _result(winner).samples
+    results = [_result(record) for record in among]
+    predictions = [r.probabilities for r in results if np.array_equal(r.samples, samples)]
+    metric, labels = comparison.metric, comparison.labels[samples]
+    score = metric.score(labels, _result(winner).probabilities)
+    optimism = score - selected_score(metric, labels, predictions, comparison.seed)
+    return max(0.0, optimism) if np.isfinite(optimism) else 0.0
+
+
+def _without_optimism(
+    winner: TrialRecord, optimism: float, comparison: _Comparison
+) -> tuple[float, tuple[float, float]]:
+    """The winner's value and its interval, moved to where new samples are expected to be."""
+    result, metric = _result(winner), comparison.metric
+    labels = comparison.labels[result.samples]
+    low, high = confidence_interval(metric, labels, result.probabilities, seed=comparison.seed)
+    shift = -optimism if metric.greater_is_better else optimism
+    value = metric.value(labels, result.probabilities) + shift
+    if metric.name == "accuracy":
+        return value, wilson_interval(value, len(labels))
+    return value, (max(0.0, low + shift), high + shift)
+
+
 def _summarise(
     strategy: str,
     records: Sequence[TrialRecord],
@@ -237,7 +271,7 @@ def _summarise(
     winner: TrialRecord,
     comparison: _Comparison,
 ) -> StrategySummary:
-    own = [record for record in records if record.strategy == strategy]
+    own = _of(strategy, records)
     states = [record.state for record in own]
     n_complete, n_pruned = states.count("complete"), states.count("pruned")
     nan = float("nan")

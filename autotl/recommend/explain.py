@@ -16,6 +16,7 @@ from autotl.recommend.words import (
     UNIT,
     counted,
     describe_config,
+    format_difference,
     format_interval,
     format_seconds,
     format_value,
@@ -111,19 +112,21 @@ def _expected(decision: Decision, profile: DatasetProfile) -> str:
         basis = f"{samples} held out for validation"
     return (
         f"Expect {metric_words(decision.metric)} of {value} "
-        f"(95 % interval {interval}), from {basis}."
+        f"(95 % interval {interval}), from {basis}{_curse(decision)}."
     )
+
+
+def _curse(decision: Decision) -> str:
+    """What was taken off the winner's score; empty if that can't be seen in the figures."""
+    if decision.optimism < 0.0005:
+        return ""
+    taken = format_difference(decision.metric, decision.optimism)
+    return f", {taken} taken off for having been chosen as the best there"
 
 
 def _tested(decision: Decision, test: TestScore | None) -> list[str]:
     if test is None:
-        n_compared = sum(s.n_complete for s in decision.strategies)
-        if n_compared < 2:
-            return ["There is no test set to confirm it."]
-        return [
-            f"There is no test set to confirm it, and being the best of {n_compared} trials "
-            "makes a score look a little better than it is."
-        ]
+        return ["There is no test set to confirm it."]
     value = format_value(test.metric, test.value)
     interval = format_interval(test.metric, test.interval)
     said = (

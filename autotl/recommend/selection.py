@@ -1,0 +1,115 @@
+"""What the best of many validation scores is worth: the winner's curse, taken off.
+
+The configs are chosen among and judged on the same samples, so that the best score is too good. The
+bootstrap repeats the choice: on each resample the best config is chosen anew and judged where the
+resample has no samples (Tsamardinos et al. 2018, arXiv 1708.07180, "bootstrap bias corrected
+cross-validation"), which is a little too low; and on the full sample against the resample, as a
+difference (Efron and Tibshirani 1993, chapter 17), which is a little too high. They are weighed as
+in Efron's ".632", by how much of the sample a resample sees. ``studies/selection`` tries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotl.metrics import Labels, Metric, Probabilities
+
+N_RESAMPLES = 200
+MAX_COMPARED = 8
+"""Of configs under metrics that aren't sums over samples, the best so many are compared."""
+_OUTSIDE = 0.632
+
+Matrix = NDArray[np.float64]
+
+
+def selected_score(
+    metric: Metric, labels: Labels, predictions: Sequence[Probabilities], seed: int = 0
+) -> float:
+    """The expected score, on new samples, of the best of several configs.
+
+    Args:
+        metric: what was maximised.
+        labels: ``(n,) int64``.
+        predictions: of each config, ``(n, n_classes)`` for the same samples, none of which it
+            learnt from.
+        seed: of the resampling.
+
+    Returns:
+        At most the best config's score; that score itself for a single config. Greater is better.
+    """
+    scores = np.array([metric.score(labels, p) for p in predictions])
+    best = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
+    if len(predictions) < 2 or len(labels) < 2 or not np.isfinite(scores[best]):
+        return float(scores[best])
+    kept = np.flatnonzero(np.isfinite(scores))
+    scored = _SCORERS.get(metric.name)
+    if scored is None:
+        kept = kept[np.argsort(-scores[kept])][:MAX_COMPARED]
+        score = _by_call(metric, labels, [predictions[int(k)] for k in kept])
+    else:
+        score = scored(labels, np.stack([predictions[int(k)] for k in kept]))
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), N_RESAMPLES)
+    inside, outside = score(counts.astype(float)), score((counts == 0).astype(float))
+    usable = np.isfinite(inside).all(axis=1) & np.isfinite(outside).all(axis=1)
+    if not usable.any():
+        return float(scores[best])
+    inside, outside = inside[usable], outside[usable]
+    rows, chosen = np.arange(len(inside)), inside.argmax(axis=1)
+    optimism = float((inside[rows, chosen] - scores[kept][chosen]).mean())
+    left_out = float(outside[rows, chosen].mean())
+    corrected = _OUTSIDE * left_out + (1 - _OUTSIDE) * (scores[best] - optimism)
+    return float(min(corrected, scores[best]))
+
+
+_Scorer = Callable[[Matrix], Matrix]
+"""From weights of the samples, ``(b, n)``, the configs' scores, ``(b, n_configs)``."""
+
+
+def _accuracy(labels: Labels, predictions: NDArray[np.float32]) -> _Scorer:
+    right = (predictions.argmax(axis=2) == labels).astype(float)
+    return lambda weights: weights @ right.T / weights.sum(axis=1, keepdims=True)
+
+
+def _balanced_accuracy(labels: Labels, predictions: NDArray[np.float32]) -> _Scorer:
+    right = (predictions.argmax(axis=2) == labels).astype(float)
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+    def score(weights: Matrix) -> Matrix:
+        recalls = np.full((len(members), len(weights), len(right)), np.nan)
+        for k, rows in enumerate(members):
+            total = weights[:, rows].sum(axis=1)
+            seen = total > 0
+            recalls[k, seen] = weights[np.ix_(seen, rows)] @ right[:, rows].T / total[seen, None]
+        found: Matrix = np.nanmean(recalls, axis=0)  # a class that isn't in a resample is left out
+        return found
+
+    return score
+
+
+def _log_loss(labels: Labels, predictions: NDArray[np.float32]) -> _Scorer:
+    of_right = predictions[:, np.arange(len(labels)), labels]
+    gain = np.log(np.clip(of_right, 1e-7, 1.0)).astype(float)
+    return lambda weights: weights @ gain.T / weights.sum(axis=1, keepdims=True)
+
+
+_SCORERS: dict[str, Callable[[Labels, NDArray[np.float32]], _Scorer]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "log_loss": _log_loss,
+}
+
+
+def _by_call(metric: Metric, labels: Labels, predictions: Sequence[Probabilities]) -> _Scorer:
+    def score(weights: Matrix) -> Matrix:
+        found = np.full((len(weights), len(predictions)), np.nan)
+        for b, counts in enumerate(weights.astype(np.int64)[: N_RESAMPLES // 4]):
+            rows = np.repeat(np.arange(len(labels)), counts)
+            if len(rows):
+                found[b] = [metric.score(labels[rows], p[rows]) for p in predictions]
+        return found
+
+    return score

@@ -1,0 +1,1 @@
+"""Whether the expected score of the best of many configs is right."""

@@ -1,0 +1,104 @@
+"""The corrected score of the best of many is what it scores on new samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from autotl.metrics import METRICS, accuracy
+from autotl.recommend import selection
+from autotl.recommend.selection import selected_score
+
+N_CLASSES = 3
+
+
+def problem(
+    rng: np.random.Generator, n: int, n_configs: int, spread: float
+) -> tuple[NDArray[np.int64], list[NDArray[np.float32]], NDArray[np.float64]]:
+    """Labels, correlated predictions, and each config's true accuracy."""
+    labels = rng.integers(0, N_CLASSES, n)
+    truth = np.clip(0.8 + spread * rng.standard_normal(n_configs), 0.05, 0.99)
+    difficulty = rng.standard_normal(n)
+    predictions = []
+    for share in truth:
+        z = np.sqrt(0.7) * difficulty + np.sqrt(0.3) * rng.standard_normal(n)
+        right = norm.cdf(z) < share
+        shown = np.where(right, labels, (labels + 1) % N_CLASSES)
+        predictions.append(np.eye(N_CLASSES, dtype=np.float32)[shown] * 0.8 + np.float32(0.2 / 3))
+    return labels, predictions, truth
+
+
+@pytest.mark.parametrize(
+    ("n", "n_configs", "spread"), [(60, 10, 0.0), (60, 40, 0.03), (200, 40, 0.0), (200, 5, 0.05)]
+)
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy"])
+def test_the_winners_curse_is_taken_off(
+    n: int, n_configs: int, spread: float, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "N_RESAMPLES", 60)
+    rng = np.random.default_rng(n + n_configs)
+    metric = METRICS[name]
+    naive, corrected = [], []
+    for trial in range(150):
+        labels, predictions, truth = problem(rng, n, n_configs, spread)
+        scores = [metric.score(labels, p) for p in predictions]
+        best = int(np.argmax(scores))
+        naive.append(scores[best] - truth[best])
+        corrected.append(selected_score(metric, labels, predictions, trial) - truth[best])
+    standard_error = np.std(corrected) / np.sqrt(len(corrected))
+    assert abs(np.mean(corrected)) < 0.007 + 2.5 * standard_error
+    assert abs(np.mean(corrected)) < 0.6 * np.mean(naive)
+
+
+def test_one_config_has_nothing_to_be_chosen_among() -> None:
+    labels, predictions, _ = problem(np.random.default_rng(0), 50, 1, 0.0)
+    assert selected_score(METRICS["accuracy"], labels, predictions) == accuracy(
+        labels, predictions[0]
+    )
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_every_metric_is_corrected_downwards(name: str) -> None:
+    metric = METRICS[name]
+    labels, predictions, _ = problem(np.random.default_rng(3), 80, 12, 0.0)
+    best = max(metric.score(labels, p) for p in predictions)
+    found = selected_score(metric, labels, predictions)
+    assert np.isfinite(found)
+    assert best - 0.3 < found < best
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "log_loss"])
+def test_quick_ways_agree_with_the_metric(name: str) -> None:
+    metric = METRICS[name]
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, N_CLASSES, 40)
+    predictions = rng.dirichlet(np.ones(N_CLASSES), (5, 40)).astype(np.float32)
+    weights = rng.multinomial(40, np.full(40, 1 / 40), 7).astype(float)
+    quick = selection._SCORERS[name](labels, predictions)(weights)
+    slow = selection._by_call(metric, labels, list(predictions))(weights)
+    np.testing.assert_allclose(quick, slow, rtol=1e-5)
+
+
+def test_a_clear_winner_keeps_its_score() -> None:
+    labels = np.arange(300) % N_CLASSES
+    right = np.eye(N_CLASSES, dtype=np.float32)[labels]
+    wrong = np.roll(right, 1, axis=1)
+    found = selected_score(METRICS["accuracy"], labels, [wrong, right, wrong])
+    assert found == pytest.approx(1.0)
+
+
+def test_scores_that_are_not_numbers_are_passed_over() -> None:
+    labels, predictions, _ = problem(np.random.default_rng(0), 50, 3, 0.0)
+    spoilt = [*predictions, np.full_like(predictions[0], np.nan)]
+    log_loss = METRICS["log_loss"]
+    assert selected_score(log_loss, labels, spoilt) == selected_score(log_loss, labels, predictions)
+    assert np.isnan(selected_score(log_loss, labels, spoilt[3:]))
+
+
+def test_the_same_seed_gives_the_same() -> None:
+    labels, predictions, _ = problem(np.random.default_rng(0), 50, 8, 0.0)
+    metric = METRICS["accuracy"]
+    first, again, other = (selected_score(metric, labels, predictions, s) for s in (1, 1, 2))
+    assert first == again != other
