@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from autotl.backbones.zoo import EMBEDDED
-from studies.outcomes.tasks import IMAGENET
+from studies.outcomes.tasks import BACKBONES, IMAGENET
 from studies.similarity.truth import ARM, TASK
 
 Arm = tuple[str, str, str]
@@ -49,6 +49,17 @@ def best_elsewhere(others: pd.DataFrame, *_: object) -> Arm:
     mean = others.groupby(ARM)["test"].mean()
     best = mean.idxmax()
     return (str(best[0]), str(best[1]), str(best[2]))
+
+
+def by_evidence(score: str) -> Policy:
+    """The backbone that a figure prefers, with the config of it that is best on the other sets."""
+
+    def policy(others: pd.DataFrame, figures: pd.DataFrame, dataset: str, n_train: int) -> Arm:
+        values = {b: _figure(figures, dataset, n_train, b, score) for b in BACKBONES}
+        backbone = max(values, key=values.__getitem__)
+        return best_elsewhere(others[others["backbone"] == backbone])
+
+    return policy
 
 
 FEATURES = {
@@ -149,6 +160,9 @@ POLICIES: dict[str, Policy] = {
     "always fine-tune all (ImageNet)": full(IMAGENET),
     "always fine-tune all (embedded)": full(EMBEDDED),
     "best elsewhere": best_elsewhere,
+    "backbone by linear fit, its best elsewhere": by_evidence("ridge_accuracy"),
+    "backbone by k-NN accuracy, its best elsewhere": by_evidence("k_nn_accuracy"),
+    "backbone by LogME, its best elsewhere": by_evidence("log_me"),
     "analyzer: size": learned(FEATURES["size"]),
     "analyzer: size, similarity": learned(FEATURES["similarity"]),
     "analyzer: size, similarity, linear fit": learned(FEATURES["evidence"]),

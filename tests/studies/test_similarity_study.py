@@ -10,7 +10,7 @@ from autotl.backbones.zoo import EMBEDDED
 from studies.outcomes.tasks import IMAGENET
 from studies.similarity import truth
 from studies.similarity.__main__ import correlation
-from studies.similarity.policies import POLICIES, learned, regrets
+from studies.similarity.policies import POLICIES, by_evidence, learned, regrets
 
 DATASETS = [f"set{i}" for i in range(8)]
 ARMS = [
@@ -32,7 +32,7 @@ def measured() -> pd.DataFrame:
             "backbone": backbone,
             "n_samples": float(n),
             "distance": float(i % 2) if backbone == IMAGENET else 0.5,
-            "ridge_accuracy": 0.7,
+            **dict.fromkeys(("ridge_accuracy", "k_nn_accuracy", "log_me"), 0.7),
         }
         for i, dataset in enumerate(DATASETS)
         for n in (100, 1000)
@@ -100,6 +100,15 @@ def test_regret_is_measured_from_the_best_arm(found: pd.DataFrame, measured: pd.
     # few samples: the SVM, else fine-tuning
     assert lost.loc[("set1", 100), "size rule (ImageNet)"] == pytest.approx(40.0)
     assert lost.loc[("set1", 1000), "size rule (ImageNet)"] == pytest.approx(20.0)
+
+
+def test_evidence_chooses_the_backbone(found: pd.DataFrame, measured: pd.DataFrame) -> None:
+    first = (measured["dataset"] == "set1") & (measured["backbone"] == EMBEDDED)
+    measured.loc[first, "log_me"] = 0.8
+    others = found[found["dataset"] != "set1"]
+    assert by_evidence("log_me")(others, measured, "set1", 100)[0] == EMBEDDED
+    measured.loc[first, "log_me"] = 0.6
+    assert by_evidence("log_me")(others, measured, "set1", 100)[0] == IMAGENET
 
 
 def test_nothing_of_a_set_decides_on_it(found: pd.DataFrame, measured: pd.DataFrame) -> None:
