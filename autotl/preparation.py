@@ -77,6 +77,8 @@ class Prepared:
         profile: what is known of it.
         test: locked away.
         quarantine: pairs of (picture, reason), pictures left out.
+        links: ``(n_links, 2) int64``, rows of the test's table that show the same picture in other
+            pixels.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Prepared:
     profile: DatasetProfile
     test: LockedTest
     quarantine: tuple[tuple[str, str], ...]
+    links: NDArray[np.int64]
 
 
 def prepare(
@@ -158,6 +161,7 @@ def prepare(
         profile=profile,
         test=LockedTest(table, split.test, stores),
         quarantine=tuple((entry.name, entry.reason) for entry in table.quarantine),
+        links=links,
     )
 
 

@@ -289,7 +289,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(make_contents, tmp_
     def fail(*_args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("autotl.recommend.report.os.replace", fail)
+    monkeypatch.setattr("autotl.recommend.page.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(file, make_contents())
     assert file.read_text() == "old"
