@@ -69,7 +69,7 @@ def _repeated(prepared: Prepared) -> tuple[tuple[RepeatedPicture, ...], int, int
     task, table = prepared.task, prepared.test.table
     digests = next(iter(prepared.test.stores.values())).digests
     shown_by = duplicate_groups(digests.tolist(), links=prepared.links)
-    development = task.pixels.samples
+    development = prepared.development
     in_test = np.bincount(shown_by[prepared.test.samples], minlength=len(table))
     times = np.bincount(shown_by[development], minlength=len(table))
     found = []
@@ -91,13 +91,12 @@ def _repeated(prepared: Prepared) -> tuple[tuple[RepeatedPicture, ...], int, int
 
 def _pictures(prepared: Prepared, samples: NDArray[np.int64]) -> tuple[LabelledPicture, ...]:
     """Development samples with their pictures, decoded as the sharpest backbone sees them."""
-    views, table = prepared.task.pixels, prepared.test.table
-    pixels = views(max(views.stores))[samples]
+    pixels = prepared.task.pixels(max(prepared.test.stores))[samples]
     names = prepared.profile.class_names
     return tuple(
         LabelledPicture(
             pixels=pixels[i],
-            name=table.name(int(views.samples[sample])),
+            name=prepared.test.table.name(int(prepared.development[sample])),
             label=names[prepared.task.labels[sample]],
         )
         for i, sample in enumerate(samples)

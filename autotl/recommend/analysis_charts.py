@@ -32,7 +32,7 @@ def count_histogram(counts: Sequence[int]) -> Markup:
     values = np.asarray(counts)
     n_bins = min(30, int(np.ptp(values)) + 1)
     edges = np.linspace(values.min() - 0.5, values.max() + 0.5, n_bins + 1)
-    axes.hist(values, bins=edges, color=_BAR, rwidth=0.9)
+    axes.hist(values, bins=edges.tolist(), color=_BAR, rwidth=0.9)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axes.set_xlabel("images in a class")
@@ -145,11 +145,14 @@ def feature_map(
     axes.set_yticks([])
     size = float(np.clip(6000 / len(points), 9, 40))
     grey = ~np.isin(labels, coloured)
-    axes.scatter(*points[grey].T, s=size, color=OTHER_COLOUR, alpha=0.7, linewidths=0)
+    axes.scatter(
+        points[grey, 0], points[grey, 1], s=size, color=OTHER_COLOUR, alpha=0.7, linewidths=0
+    )
     colours = dict(zip(coloured, CLASS_COLOURS, strict=False))
     order = np.random.default_rng(0).permutation(np.flatnonzero(~grey))  # no class lies on top
     axes.scatter(
-        *points[order].T,
+        points[order, 0],
+        points[order, 1],
         s=size,
         c=[colours[int(label)] for label in labels[order]],
         alpha=0.75,
@@ -172,11 +175,6 @@ def samples_and_accuracy(curve: LearningCurve) -> Markup:
         beyond = slice(max(0, int(known.sum()) - 1), None)
         axes.plot(n[beyond], middle[beyond], "--", color=_LINE, linewidth=2, zorder=3)
         axes.axvline(curve.n_train, color="#98a2ae", linewidth=1, linestyle=":")
-        top = axes.get_xaxis_transform()
-        axes.text(
-            curve.n_train, 1.0, f"all {curve.n_train:,} ", transform=top, ha="right", va="top",
-            fontsize=_LABEL_SIZE, color=MUTED,
-        )  # fmt: skip
     axes.plot(
         curve.n_samples, curve.accuracy, "o", color=INK, markersize=6, markeredgecolor="white",
         zorder=4,

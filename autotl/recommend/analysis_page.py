@@ -15,7 +15,7 @@ from autotl.analysis.capacity import Capacity
 from autotl.analysis.feature_map import FeatureMap
 from autotl.analysis.landmarks import landmarks_for
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
-from autotl.analysis.rules import RULES
+from autotl.analysis.rules import CLOSE_SIMILARITY, FAR_SIMILARITY, RULES
 from autotl.recommend import analysis_charts, charts, views
 from autotl.recommend.page import file_name, render_page, thumbnail
 from autotl.recommend.words import UNKNOWN, one_line, sentence, short_count, short_name
@@ -99,14 +99,14 @@ def render_analysis(contents: AnalysisContents) -> str:
 def _view(contents: AnalysisContents) -> dict[str, Any]:
     """Everything that the template shows, as strings and numbers."""
     analysis, profile = contents.analysis, contents.analysis.profile
-    classes = views.class_bars(profile)
+    classes, names = views.class_bars(profile), _names(profile)
     many = len(classes) > MAX_NAMED_CLASSES
     shown = [_picture(picture) for picture in contents.pictures[:MAX_PICTURES]]
     groups = [(k, list(found)) for k, found in groupby(shown, key=lambda p: str(p["label"]))]
     return {
         "title": one_line(contents.title),
         "heading": _HEADLINES.get(analysis.strategy, analysis.strategy),
-        "recommendation": _recommendation(analysis),
+        "recommendation": _recommendation(analysis, names),
         "tiles": _tiles(profile),
         "rules": _rules(analysis),
         "facts": views.facts(profile),
@@ -129,16 +129,28 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
         ],
         "n_repeated": contents.n_repeated,
         "n_repeated_in_test": contents.n_repeated_in_test,
-        "backbones": views.backbones(profile),
-        "distances": _distances(profile.backbones),
-        **_map(contents.feature_map, profile),
-        **_sufficiency(profile),
-        **_transferability(profile.backbones),
+        "backbones": [
+            row | {"name": name}
+            for name, row in zip(names.values(), views.backbones(profile), strict=True)
+        ],
+        "distances": _distances(profile.backbones, names),
+        **_map(contents.feature_map, profile, names),
+        **_sufficiency(profile, names),
+        **_transferability(profile.backbones, names),
         "plain_text": str(analysis),
     }
 
 
-def _recommendation(analysis: Analysis) -> str:
+def _names(profile: DatasetProfile) -> dict[str, str]:
+    """What to call each backbone: its architecture, and the weights' file if that isn't enough."""
+    architectures = [name.partition("@")[0] for name in profile.backbones]
+    return {
+        name: one_line(short if architectures.count(short) == 1 else short_name(name))
+        for name, short in zip(profile.backbones, architectures, strict=True)
+    }
+
+
+def _recommendation(analysis: Analysis, names: Mapping[str, str]) -> str:
     """One paragraph: what, why, and what that is worth."""
     profile = analysis.profile
     size = profile.size
@@ -154,21 +166,19 @@ def _recommendation(analysis: Analysis) -> str:
     if known:
         nearest = max(known, key=lambda name: known[name])
         words.append(
-            f"They look {_nearness(known[nearest])} what `{short_name(nearest)}` was trained on "
+            f"They look {_nearness(known[nearest])} what `{names[nearest]}` was trained on "
             f"(similarity {known[nearest]:.2f} of 1)."
         )
     if profile.sufficiency is not None:
         words.append(sentence(str(profile.sufficiency.learning_curve)))
     words.append(
-        "Nothing was trained for this page: rules are rules, and `autotl fit` puts them to the "
-        "test."
+        "Nothing was trained for this page: these are rules, and `autotl fit` puts them to "
+        "the test."
     )
     return " ".join(words)
 
 
 def _nearness(similarity: float) -> str:
-    from autotl.analysis.rules import CLOSE_SIMILARITY, FAR_SIMILARITY
-
     if similarity >= CLOSE_SIMILARITY:
         return "much like"
     return "little like" if similarity <= FAR_SIMILARITY else "somewhat like"
@@ -177,13 +187,14 @@ def _nearness(similarity: float) -> str:
 def _tiles(profile: DatasetProfile) -> list[tuple[str, str, str]]:
     """Caption, figure and small print of the figures under the recommendation."""
     size, best = profile.size, profile.best_similarity
+    fewest, most = min(size.samples_per_class), max(size.samples_per_class)
     distinct = "" if size.n_distinct is None else f"{size.n_distinct:,} of them different; "
     tiles = [
         ("images to learn from", f"{size.n_samples:,}", f"{distinct}{size.n_test:,} more locked"),
         (
             "classes",
             f"{size.n_classes:,}",
-            f"of {min(size.samples_per_class):,} to {max(size.samples_per_class):,} images",
+            f"of {fewest:,} images each" if fewest == most else f"of {fewest:,} to {most:,} images",
         ),
         (
             "domain similarity",
@@ -219,7 +230,9 @@ def _picture(picture: LabelledPicture) -> dict[str, Any]:
     }
 
 
-def _distances(backbones: Mapping[str, BackboneProfile]) -> list[dict[str, Any]]:
+def _distances(
+    backbones: Mapping[str, BackboneProfile], names: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """A chart per backbone whose BatchNorm statistics tell the distance at every depth."""
     marks = {name: landmarks_for(name) for name in backbones}
     known = [name for name, b in backbones.items() if np.isfinite(b.similarity.per_stage).any()]
@@ -233,7 +246,7 @@ def _distances(backbones: Mapping[str, BackboneProfile]) -> list[dict[str, Any]]
         if chart:
             found.append(
                 {
-                    "name": one_line(short_name(name)),
+                    "name": names[name],
                     "chart": chart,
                     "measured_with": marks[name].measured_with,
                     "n_samples": f"{similarity.n_samples:,}",
@@ -242,17 +255,19 @@ def _distances(backbones: Mapping[str, BackboneProfile]) -> list[dict[str, Any]]
     return found
 
 
-def _map(feature_map: FeatureMap, profile: DatasetProfile) -> dict[str, Any]:
+def _map(
+    feature_map: FeatureMap, profile: DatasetProfile, names: Mapping[str, str]
+) -> dict[str, Any]:
     """The map with the names of its colours, those of the largest classes."""
     shown = {"map": "", "map_reason": feature_map.reason, "map_legend": [], "map_method": ""}
-    shown["map_backbone"] = one_line(short_name(feature_map.backbone))
+    shown["map_backbone"] = names[feature_map.backbone]
     if not len(feature_map.points):
         return shown
     counts = profile.size.samples_per_class
     order = sorted(range(len(counts)), key=lambda label: -counts[label])
     coloured = order[: len(analysis_charts.CLASS_COLOURS)]
-    names = [one_line(profile.class_names[label]) for label in coloured]
-    legend = list(zip(names, analysis_charts.CLASS_COLOURS, strict=False))
+    classes = [one_line(profile.class_names[label]) for label in coloured]
+    legend = list(zip(classes, analysis_charts.CLASS_COLOURS, strict=False))
     n_others = len(counts) - len(coloured)
     if n_others:
         others = "1 other class" if n_others == 1 else f"{n_others:,} other classes"
@@ -267,20 +282,21 @@ def _map(feature_map: FeatureMap, profile: DatasetProfile) -> dict[str, Any]:
     }
 
 
-def _sufficiency(profile: DatasetProfile) -> dict[str, Any]:
+def _sufficiency(profile: DatasetProfile, names: Mapping[str, str]) -> dict[str, Any]:
     """Learning curve and parameters, as far as they are known."""
     sufficiency = profile.sufficiency
     if sufficiency is None:
         words = "unknown: the time didn't allow for all images to pass through a backbone"
-        return {"curve": "", "curve_words": words, "curve_backbone": "", "capacity": []}
+        return {"curve": "", "curve_words": words, "capacity": []}
     curve = sufficiency.learning_curve
     return {
         "curve": analysis_charts.samples_and_accuracy(curve),
         "curve_words": str(curve),
-        "curve_backbone": one_line(short_name(sufficiency.backbone)),
+        "curve_n_train": f"{curve.n_train:,}",
+        "curve_backbone": names[sufficiency.backbone],
         "capacity": [
             {
-                "name": one_line(short_name(name)),
+                "name": names[name],
                 "rows": _capacity(capacity, profile.size.n_samples),
             }
             for name, capacity in sufficiency.capacity.items()
@@ -323,7 +339,9 @@ def _capacity(capacity: Capacity, n_samples: int) -> list[dict[str, str]]:
     ]
 
 
-def _transferability(backbones: Mapping[str, BackboneProfile]) -> dict[str, Any]:
+def _transferability(
+    backbones: Mapping[str, BackboneProfile], names: Mapping[str, str]
+) -> dict[str, Any]:
     """A row per score and a column per backbone; why a backbone has none."""
     rows = []
     for score, title in SCORE_TITLES.items():
@@ -338,11 +356,11 @@ def _transferability(backbones: Mapping[str, BackboneProfile]) -> dict[str, Any]
     errors = [t.accuracy_error for t in found if t.accuracy_error is not None]
     return {
         "scores": rows,
-        "score_names": [one_line(short_name(name)) for name in backbones],
+        "score_names": list(names.values()),
         "n_scored": f"{max((t.n_samples for t in found), default=0):,}",
         "score_error": f"{100 * max(errors):.1f} points" if errors else "",
         "score_reasons": [
-            f"{one_line(short_name(name))}: unknown, {b.transferability.reason or 'not measured'}"
+            f"{names[name]}: unknown, {b.transferability.reason or 'not measured'}"
             for name, b in backbones.items()
             if not b.transferability.scores
         ],
