@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import autotl.illustrating as illustrating
 import autotl.preparation as preparation
 from autotl.analysis.analysis import analyse
 from autotl.backbones.speed import Speed
@@ -82,6 +84,37 @@ def test_repeated_pictures_are_found_with_different_labels_first(
         assert second == first + 78
         assert (found.n_samples, found.same_pixels) == (2, True)
         assert found.same_label == (first not in (0, 1))
+
+
+def test_pictures_in_other_pixels_count_by_their_links(prepared: Prepared) -> None:
+    none = dataclasses.replace(prepared, links=np.empty((0, 2), dtype=np.int64))
+    before = illustrate(none, analyse(prepared.profile), thorough=False)
+    alone = [i for i in prepared.development if 12 <= i < 78][:3]
+    links = np.array([[alone[0], alone[1]], [alone[1], alone[2]]])
+    linked = dataclasses.replace(prepared, links=links)
+    shown = illustrate(linked, analyse(prepared.profile), thorough=False)
+    assert shown.n_repeated == before.n_repeated + 1
+    (found,) = [found for found in shown.repeated if not found.same_pixels]
+    assert found.n_samples == 3
+    assert {index_of(picture.name) for picture in found.pictures} == {int(i) for i in alone}
+
+
+def test_a_map_whose_features_must_be_made_first_is_of_fewer_samples(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(illustrating, "_MIN_MAPPED", 20)
+    slow = {name: Speed("fp32", False, (0.0, 1.0), (4.0, 0.0)) for name in prepared.task.backbones}
+    task = dataclasses.replace(prepared.task, speeds=slow)
+    later = dataclasses.replace(prepared, task=task)
+
+    def n_mapped() -> int:
+        found = illustrate(later, analyse(prepared.profile), thorough=False).feature_map
+        assert found.n_all == len(task.labels)
+        return len(found.points)
+
+    assert n_mapped() == len(task.labels)
+    monkeypatch.setattr(type(task.store), "features_held_share", lambda *_: 0.5)
+    assert n_mapped() == 20
 
 
 def test_a_thorough_map_keeps_neighbours(prepared: Prepared, shown: AnalysisContents) -> None:

@@ -100,7 +100,8 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
     """Everything that the template shows, as strings and numbers."""
     analysis, profile = contents.analysis, contents.analysis.profile
     classes, names = views.class_bars(profile), _names(profile)
-    many = len(classes) > MAX_NAMED_CLASSES
+    counts = profile.size.samples_per_class
+    many, even = len(classes) > MAX_NAMED_CLASSES, min(counts) == max(counts)
     shown = [_picture(picture) for picture in contents.pictures[:MAX_PICTURES]]
     groups = [(k, list(found)) for k, found in groupby(shown, key=lambda p: str(p["label"]))]
     return {
@@ -111,10 +112,9 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
         "rules": _rules(analysis),
         "facts": views.facts(profile),
         "classes": [] if many else classes,
-        "histogram": analysis_charts.count_histogram(profile.size.samples_per_class)
-        if many
-        else "",
-        "extremes": (classes[:3], classes[-3:]) if many else (),
+        "each": f"{counts[0]:,}" if even else "",
+        "histogram": analysis_charts.count_histogram(counts) if many and not even else "",
+        "extremes": (classes[:3], classes[-3:]),
         "groups": groups,
         "n_classes": profile.size.n_classes,
         "sides": max(contents.pictures[0].pixels.shape[:2]) if contents.pictures else 0,
@@ -287,11 +287,12 @@ def _sufficiency(profile: DatasetProfile, names: Mapping[str, str]) -> dict[str,
     sufficiency = profile.sufficiency
     if sufficiency is None:
         words = "unknown: the time didn't allow for all images to pass through a backbone"
-        return {"curve": "", "curve_words": words, "capacity": []}
+        return {"curve": "", "curve_words": words, "gain_known": False, "capacity": []}
     curve = sufficiency.learning_curve
     return {
         "curve": analysis_charts.samples_and_accuracy(curve),
         "curve_words": str(curve),
+        "gain_known": curve.gain is not None,
         "curve_n_train": f"{curve.n_train:,}",
         "curve_backbone": names[sufficiency.backbone],
         "capacity": [

@@ -152,6 +152,8 @@ def test_many_classes_become_a_histogram(make_contents):
     assert page.tags.count("img") == 40
     assert "The largest 40 of 60 classes." in page.text
     assert "50 other classes" in page.text
+    even = Page(render_analysis(make_contents(n_classes=50))).text
+    assert "Each of the 50 classes has 8 images." in even
 
 
 def test_repeated_pictures_are_shown_and_counted(make_contents):
