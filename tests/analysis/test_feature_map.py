@@ -31,8 +31,9 @@ def test_what_lies_apart_stays_apart(neighbours: bool, n: int, d: int) -> None:
     assert apart > found.points[labels == 0].std()
 
 
-def test_components_keep_what_they_say() -> None:
-    features, labels = clouds(50, 6)
+@pytest.mark.parametrize("d", [6, 80])
+def test_components_keep_what_they_say(d: int) -> None:
+    features, labels = clouds(50, d)
     found = map_features(features, labels, "net", 50, neighbours=False)
     scaled = (features - features.mean(0)) / features.std(0)
     strength = np.linalg.svd(scaled.astype(np.float64), compute_uv=False) ** 2

@@ -98,7 +98,7 @@ def test_it_shows_the_recommendation_and_its_evidence(make_contents):
         "400 images of 4 classes",
         "somewhat like what embedded was trained on (similarity 0.50 of 1)",
         "Twice as many labels would bring about +3.1 points of accuracy",
-        "points of accuracy, +1.2 to +5.0",
+        "twice the labels +3.1 points of accuracy, +1.2 to +5.0",
         "of 100 images each",
         "0.50 (0.45 to 0.55)",
         "k-NN accuracy 87.5 %",
@@ -226,6 +226,19 @@ def test_landmarks_stand_beside_batchnorm_distances_only(make_contents, make_pro
     assert "net@a.safetensors" in page.text
     assert "net@b.safetensors" in page.text
     assert "/w/a" not in html.split("as plain text")[0]
+
+
+def test_several_backbones_are_compared(make_contents, make_profile, labels):
+    def scored(similarity, log_me):
+        first = make_profile(labels, similarity=similarity).backbones["embedded"]
+        return dataclasses.replace(first, transferability=Transferability({"log_me": log_me}, 9))
+
+    backbones = {"far": scored(0.3, 0.75), "embedded": scored(0.7, 0.25)}
+    html = render_analysis(make_contents(backbones=backbones))
+    assert "much like what embedded was trained on (similarity 0.70 of 1)" in Page(html).text
+    assert "<strong>0.75</strong>" in html
+    assert "<strong>0.25</strong>" not in html
+    assert "<strong>" not in render_analysis(make_contents())
 
 
 def test_marks_keep_apart_and_stay_near():
