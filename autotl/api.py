@@ -12,10 +12,13 @@ from autotl.analysis.analysis import Analysis, analyse
 from autotl.config import DEFAULT_BUDGET_S, DEFAULT_OUTPUT, FitConfig, make_config
 from autotl.errors import InputError
 from autotl.fitting import calibrated, hand_over, read_test, refit, search, start_run
+from autotl.illustrating import illustrate
 from autotl.preparation import prepare
 from autotl.progress import Progress
+from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation
+from autotl.recommend.page import page_place, write_page
 from autotl.runtime import NEVER, Deadline
 from autotl.search.records import TrialStore
 from autotl.workspace import Workspace
@@ -145,6 +148,7 @@ def analyze(
     backbones: str | list[str] | tuple[str, ...] = "auto",
     device: str = "auto",
     seed: int = 0,
+    html: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
     """Profile a data set and say what the rules of thumb recommend; nothing is trained.
@@ -157,16 +161,22 @@ def analyze(
         backbones: as for :func:`fit`.
         device: as for :func:`fit`.
         seed: of the split and of sampling.
+        html: a file for the analysis as one self-contained page, with pictures, charts and a map of
+            the features; its folder must exist. None: no page is written.
         progress: receives what happens.
 
     Raises:
-        InputError: if the data set or a setting can't be used.
+        InputError: if the data set or a setting can't be used, or the page can't be written there.
         BackboneUnavailableError: if a backbone that was asked for can't be had.
     """
+    page = None if html is None else page_place(html)
     values = {"label": label, "image": image, "backbones": backbones, "device": device}
     config: FitConfig = make_config({**values, "seed": seed, "time_budget_s": None})
     with tempfile.TemporaryDirectory(prefix="autotl-") as folder:
         prepared = prepare(
             dataset, None, group, config, Path(folder), NEVER, progress or Progress()
         )
-    return analyse(prepared.profile)
+        analysis = analyse(prepared.profile)
+        if page is not None:
+            write_page(page, render_analysis(illustrate(prepared, analysis, thorough=True)))
+    return analysis

@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotl.analysis.analysis import analyse
 from autotl.config import FitConfig
 from autotl.errors import InputError
+from autotl.illustrating import illustrate
 from autotl.metrics import all_metrics, confidence_interval
 from autotl.preparation import Prepared
 from autotl.progress import Progress
+from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.calibration import expected_calibration_error, fit_temperature
 from autotl.recommend.decision import Decision, TestScore
 from autotl.recommend.explain import explain, leaderboard
 from autotl.recommend.model import Recommendation
+from autotl.recommend.page import write_page
 from autotl.recommend.report import ReportContents, SamplePicture, write_report
 from autotl.recommend.work import Work
 from autotl.runtime import NEVER, Deadline, environment
@@ -59,6 +63,8 @@ def start_run(place: Workspace, config: FitConfig, prepared: Prepared) -> Mlflow
     if prepared.quarantine:
         listed = [{"picture": name, "reason": reason} for name, reason in prepared.quarantine]
         _log_json(run, place.folder / "quarantine.json", listed)
+    shown = illustrate(prepared, analyse(profile), thorough=False)
+    run.log_file(write_page(place.analysis, render_analysis(shown)))
     return run
 
 

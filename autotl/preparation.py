@@ -77,6 +77,9 @@ class Prepared:
         profile: what is known of it.
         test: locked away.
         quarantine: pairs of (picture, reason), pictures left out.
+        development: ``(n_samples,) int64``, rows of the test's table: the task's samples in order.
+        links: ``(n_links, 2) int64``, rows of the test's table that show the same picture in other
+            pixels.
     """
 
     name: str
@@ -84,6 +87,8 @@ class Prepared:
     profile: DatasetProfile
     test: LockedTest
     quarantine: tuple[tuple[str, str], ...]
+    development: NDArray[np.int64]
+    links: NDArray[np.int64]
 
 
 def prepare(
@@ -158,6 +163,8 @@ def prepare(
         profile=profile,
         test=LockedTest(table, split.test, stores),
         quarantine=tuple((entry.name, entry.reason) for entry in table.quarantine),
+        development=split.development,
+        links=links,
     )
 
 

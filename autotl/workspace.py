@@ -16,6 +16,7 @@ from autotl.errors import InputError
 
 DECISION = "decision.json"
 REPORT = "report.html"
+ANALYSIS = "analysis.html"
 CACHE = "cache"
 _OPTUNA, _MLFLOW, _ARTIFACTS = "optuna.db", "mlflow.db", "mlartifacts"
 _RESERVED = (_OPTUNA, _MLFLOW, _ARTIFACTS, CACHE)
@@ -59,6 +60,11 @@ class Workspace:
     def report(self) -> Path:
         """The HTML report."""
         return self.folder / REPORT
+
+    @property
+    def analysis(self) -> Path:
+        """The page of the analysis before the search."""
+        return self.folder / ANALYSIS
 
     @property
     def decision(self) -> Path:

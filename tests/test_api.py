@@ -156,7 +156,7 @@ def test_the_parent_run_holds_the_whole_fit(fitted: Fitted) -> None:
     assert "environment.torch" in parent.data.tags
     client = MlflowClient(recommendation.tracking_uri)
     kept = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"report.html", "decision.json", "profile.json", "model"} <= kept
+    assert {"report.html", "analysis.html", "decision.json", "profile.json", "model"} <= kept
     model = {file.path for file in client.list_artifacts(parent.info.run_id, "model")}
     assert {"model/model.json", "model/model.safetensors"} <= model
     finalists = [run for run in children if "finalist" in run.data.tags]
@@ -194,7 +194,9 @@ def test_what_the_user_holds(fitted: Fitted, data: Path, pictures: NDArray[np.ui
 
 def test_only_the_results_are_left_on_disk(fitted: Fitted, output: Path) -> None:
     left = {path.name for path in fitted.folder.iterdir()}
-    assert left == {"profile.json", "trials", "decision.json", "report.html", "model"}
+    assert left == {
+        *("profile.json", "analysis.html", "trials", "decision.json", "report.html", "model")
+    }
     assert not list(fitted.folder.rglob("*.part*"))
     assert {"optuna.db", "mlflow.db", "mlartifacts"} <= {path.name for path in output.iterdir()}
 
@@ -411,3 +413,16 @@ def test_analyze_trains_nothing_and_writes_nothing(
     assert isinstance(found, autotl.Analysis)
     assert "bottleneck" in str(found)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_analyze_writes_one_page_if_asked(data: Path, weights_file: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    with pytest.raises(InputError, match="no folder"):
+        autotl.analyze("/absent", html=tmp_path / "absent" / "page.html")
+    autotl.analyze(data, backbones=[f"resnet10t@{weights_file}"], device="cpu", html=str(page))
+    assert list(tmp_path.iterdir()) == [page]
+    html = page.read_text("utf-8")
+    assert "by t-SNE" in html
+    assert "unknown: the backbone has no BatchNorm" in html  # its running statistics are untrained
+    assert html.count("<svg") == 1  # the map
+    assert "data:image/png;base64," in html

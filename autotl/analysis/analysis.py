@@ -107,7 +107,7 @@ def _similarity(similarity: DomainSimilarity) -> str:
     return f"{told}; {similarity.note}" if similarity.note else told
 
 
-_SCORES = {
+SCORE_TITLES: Mapping[str, str] = {
     "log_me": "LogME",
     "h_score": "H-score",
     "k_nn_accuracy": "k-NN accuracy",
@@ -122,7 +122,7 @@ _SCORES = {
 def _table(backbones: Mapping[str, BackboneProfile]) -> list[str]:
     """One column per backbone: distances by depth and from reference statistics, scores."""
     columns = [["", "distance", "by stage", "Frechet distance", "class distance"]]
-    columns[0] += _SCORES.values()
+    columns[0] += SCORE_TITLES.values()
     for name, backbone in backbones.items():
         similarity, scores = backbone.similarity, backbone.transferability.scores
         source = similarity.source
@@ -133,7 +133,7 @@ def _table(backbones: Mapping[str, BackboneProfile]) -> list[str]:
                 " ".join(_figure(distance) for distance in similarity.per_stage) or "-",
                 _figure(None if source is None else source.frechet),
                 _figure(None if source is None else source.prototypes),
-                *(_figure(scores.get(score)) for score in _SCORES),
+                *(_figure(scores.get(score)) for score in SCORE_TITLES),
             ]
         )
     widths = [max(map(len, column)) for column in columns]

@@ -16,6 +16,7 @@ MAX_WIDTH = 0.1
 """A gain whose 95 % interval is wider than this is called unknown."""
 
 _N_REPEATS = 5
+_N_FITTED = 33
 _MIN_TRAIN = 10
 _MIN_POINTS = 3
 _MAX_AXES = 256
@@ -37,6 +38,8 @@ class LearningCurve:
         gain: expected gain of accuracy from ``n_train`` to twice as many; None: unknown.
         interval: its central 95 %; None where no curve could be fitted.
         reason: why the gain is unknown; empty where it is known.
+        fitted: the power law from the first point to twice ``n_train``, evenly in the logarithm:
+            samples, median accuracy, and its central 95 %; empty where no curve could be fitted.
     """
 
     n_samples: tuple[int, ...] = ()
@@ -45,6 +48,7 @@ class LearningCurve:
     gain: float | None = None
     interval: tuple[float, float] | None = None
     reason: str = ""
+    fitted: tuple[tuple[float, float, float, float], ...] = ()
 
     def __str__(self) -> str:
         if self.gain is None or self.interval is None:
@@ -94,7 +98,16 @@ def measure_learning_curve(
     known = high - low <= MAX_WIDTH
     reason = "" if known else f"it may be {100 * low:+.1f} to {100 * high:+.1f} points"
     return LearningCurve(
-        curve.n_samples, curve.accuracy, curve.n_train, gain if known else None, (low, high), reason
+        curve.n_samples,
+        curve.accuracy,
+        curve.n_train,
+        gain if known else None,
+        (low, high),
+        reason,
+        fitted=tuple(
+            (float(size), *law.quantiles(1 - law.error(float(size))))
+            for size in np.geomspace(curve.n_samples[0], 2 * n, _N_FITTED)
+        ),
     )
 
 

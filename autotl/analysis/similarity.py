@@ -71,6 +71,11 @@ def similarity_of(distance: float) -> float:
     return 1.0 / (1.0 + max(0.0, distance) / HALF_DISTANCE)
 
 
+def distance_of(similarity: float) -> float:
+    """The normalised distance of a similarity in (0, 1]."""
+    return HALF_DISTANCE * (1.0 / similarity - 1.0)
+
+
 def channel_similarity(layers: Sequence[LayerMoments], num_stages: int) -> DomainSimilarity:
     """Similarity of pictures to the source domain from what they brought to every BatchNorm.
 

@@ -15,6 +15,7 @@ def analyze(
     group: options.Group = None,
     backbones: options.Backbones = None,
     device: options.Device = None,
+    html: options.Html = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -22,9 +23,11 @@ def analyze(
     """Measure a data set and say what the rules of thumb recommend, without training."""
     from autotl.cli.fit import require
     from autotl.cli.settings import from_options
+    from autotl.recommend.page import page_place
 
     config = from_options({"backbones": backbones, "device": device})
     require(data)
+    page = None if html is None else page_place(html)
     with watching(quiet) as progress, own_warnings(progress.note, debug):
         progress.phase("start")
         import autotl
@@ -36,9 +39,12 @@ def analyze(
             group=group,
             backbones=config.backbones,
             device=config.device,
+            html=page,
             progress=progress,
         )
     console = result_console(as_json)
     show(console, str(analysis).rstrip())
+    if page is not None:
+        console.print(f"page written to {page}", soft_wrap=True, markup=False)
     if as_json:
         write_json(analysis.as_json())

@@ -118,6 +118,15 @@ StudyName = Annotated[
     str | None,
     typer.Option("--study-name", metavar="NAME", help="Of this fit; made from the time."),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Also write the analysis as one HTML page, with pictures and charts.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="End the output with one line holding one JSON object."),

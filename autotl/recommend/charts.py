@@ -28,7 +28,7 @@ GRID = "#e6e9ee"
 COLOURS: Mapping[str, str] = {"finetune": "#0072B2", "bottleneck": "#E69F00", "scratch": "#009E73"}
 """Okabe and Ito's palette, told apart by colour-blind readers too."""
 
-_FURTHER_COLOURS = ("#CC79A7", "#D55E00", "#56B4E9", "#7A5195", "#444444")
+FURTHER_COLOURS = ("#CC79A7", "#D55E00", "#56B4E9", "#7A5195", "#444444")
 _MARKERS: Mapping[str, str] = {"finetune": "o", "bottleneck": "s", "scratch": "^"}
 _SIZE_INCHES = (5.7, 3.75)
 _STYLE: dict[Any, Any] = {
@@ -48,7 +48,7 @@ def colour_of(strategy: str) -> str:
     """The strategy's colour, the same in every chart and table."""
     if strategy in COLOURS:
         return COLOURS[strategy]
-    return _FURTHER_COLOURS[sum(strategy.encode()) % len(_FURTHER_COLOURS)]
+    return FURTHER_COLOURS[sum(strategy.encode()) % len(FURTHER_COLOURS)]
 
 
 def learning_curves(records: Sequence[TrialRecord], decision: Decision) -> Markup:
@@ -62,7 +62,7 @@ def learning_curves(records: Sequence[TrialRecord], decision: Decision) -> Marku
     lines = [(record, points) for record, points in lines if len(points)]
     if not lines:
         return Markup("")
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for record, points in sorted(lines, key=lambda line: line[0].number in best):
         strong = record.number in best
         x, y = points.T
@@ -84,7 +84,7 @@ def learning_curves(records: Sequence[TrialRecord], decision: Decision) -> Marku
     _seconds_axis(axes, "seconds since the trial began")
     _score_axis(axes, decision.metric, np.concatenate([points[:, 1] for _, points in lines]))
     _legend(axes, [record.strategy for record, _ in lines], decision.metric)
-    return _svg(figure, "curves", "Learning curves of all trials")
+    return as_svg(figure, "curves", "Learning curves of all trials")
 
 
 def score_against_cost(records: Sequence[TrialRecord], decision: Decision) -> Markup:
@@ -97,7 +97,7 @@ def score_against_cost(records: Sequence[TrialRecord], decision: Decision) -> Ma
     finished = [point for point in finished if np.isfinite(point[1:]).all()]
     if not finished:
         return Markup("")
-    figure, axes = _figure()
+    figure, axes = new_figure()
     seen = [value for _, _, value in finished]
     for record, seconds, value in finished:
         axes.plot(
@@ -145,7 +145,7 @@ def score_against_cost(records: Sequence[TrialRecord], decision: Decision) -> Ma
     _seconds_axis(axes, "seconds the trial took")
     _score_axis(axes, decision.metric, np.array(seen))
     _legend(axes, [record.strategy for record, _, _ in finished], decision.metric)
-    return _svg(figure, "cost", "Score against cost of all finished trials")
+    return as_svg(figure, "cost", "Score against cost of all finished trials")
 
 
 def stage_distances(per_backbone: Mapping[str, Sequence[float]]) -> Markup:
@@ -157,7 +157,7 @@ def stage_distances(per_backbone: Mapping[str, Sequence[float]]) -> Markup:
     }
     if not known:
         return Markup("")
-    figure, axes = _figure(height=2.9)
+    figure, axes = new_figure(height=2.9)
     styles = ("-", "--", "-.", ":")
     for index, distances in enumerate(known.values()):
         stages = np.arange(1, len(distances) + 1)
@@ -167,7 +167,7 @@ def stage_distances(per_backbone: Mapping[str, Sequence[float]]) -> Markup:
             distances[there],
             styles[index % len(styles)],
             marker="o",
-            color=_FURTHER_COLOURS[index % len(_FURTHER_COLOURS)],
+            color=FURTHER_COLOURS[index % len(FURTHER_COLOURS)],
             linewidth=2,
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -175,12 +175,12 @@ def stage_distances(per_backbone: Mapping[str, Sequence[float]]) -> Markup:
     axes.set_ylim(bottom=0.0)
     axes.set_title("distance to the source domain", loc="left", fontsize=10.5, color=MUTED)
     axes.legend(axes.lines, [one_line(name) for name in known], frameon=False, fontsize=9.5)
-    return _svg(figure, "stages", "Distance to the source domain per stage")
+    return as_svg(figure, "stages", "Distance to the source domain per stage")
 
 
 def class_counts(counts: Sequence[int]) -> Markup:
     """Images per class, the largest class first, without names: for many classes."""
-    figure, axes = _figure(height=2.4)
+    figure, axes = new_figure(height=2.4)
     ordered = np.sort(np.asarray(counts))[::-1]
     axes.bar(np.arange(1, len(ordered) + 1), ordered, width=1.0, color="#7c93ab", linewidth=0)
     axes.set_xlim(0.5, len(ordered) + 0.5)
@@ -188,7 +188,7 @@ def class_counts(counts: Sequence[int]) -> Markup:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.set_xlabel("classes, the largest first")
     axes.set_title("images per class", loc="left", fontsize=10.5, color=MUTED)
-    return _svg(figure, "classes", "Images per class")
+    return as_svg(figure, "classes", "Images per class")
 
 
 def confusion_image(shares: NDArray[np.float64]) -> Markup:
@@ -197,7 +197,7 @@ def confusion_image(shares: NDArray[np.float64]) -> Markup:
     Args:
         shares: ``(n_classes, n_classes)`` in [0, 1], rows are true classes.
     """
-    figure, axes = _figure(width=4.8, height=4.6)
+    figure, axes = new_figure(width=4.8, height=4.6)
     axes.grid(visible=False)
     axes.imshow(
         np.sqrt(shares), cmap="Blues", vmin=0.0, vmax=1.0, interpolation="nearest", aspect="equal"
@@ -207,7 +207,7 @@ def confusion_image(shares: NDArray[np.float64]) -> Markup:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axis.set_major_formatter(FuncFormatter(lambda index, _: f"{index + 1:.0f}"))
-    return _svg(figure, "confusion", "Confusion matrix")
+    return as_svg(figure, "confusion", "Confusion matrix")
 
 
 def _points(record: TrialRecord, metric: str) -> NDArray[np.float64]:
@@ -228,7 +228,10 @@ def _value(record: TrialRecord, metric: str) -> float:
     return record.result.score if METRICS[metric].greater_is_better else -record.result.score
 
 
-def _figure(width: float = _SIZE_INCHES[0], height: float = _SIZE_INCHES[1]) -> tuple[Figure, Axes]:
+def new_figure(
+    width: float = _SIZE_INCHES[0], height: float = _SIZE_INCHES[1]
+) -> tuple[Figure, Axes]:
+    """An empty chart in the pages' style, sides in inches."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         figure.patch.set_alpha(0.0)
@@ -291,7 +294,7 @@ def _legend(axes: Axes, strategies: Sequence[str], metric: str) -> None:
     )
 
 
-def _svg(figure: Figure, name: str, title: str) -> Markup:
+def as_svg(figure: Figure, name: str, title: str) -> Markup:
     """The figure as an ``<svg>`` element, scaled by the page, with ids of its own."""
     FigureCanvasSVG(figure)
     buffer = io.StringIO()

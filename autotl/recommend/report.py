@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import os
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 from numpy.typing import NDArray
-from PIL import Image
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.recommend import charts, views
 from autotl.recommend.confusion import confusion_view
 from autotl.recommend.decision import Decision, TestScore
 from autotl.recommend.explain import describe_winner
+from autotl.recommend.page import file_name, render_page, thumbnail, write_page
 from autotl.recommend.words import (
-    UNIT,
     UNKNOWN,
     format_interval,
     format_seconds,
@@ -103,8 +95,6 @@ class ReportContents:
 def write_report(file: Path, contents: ReportContents) -> Path:
     """Write the report as one HTML file that loads nothing else.
 
-    The file is written beside its place and then moved, so that it is whole or not there.
-
     Args:
         file: where; its folder must exist.
         contents: what.
@@ -112,37 +102,12 @@ def write_report(file: Path, contents: ReportContents) -> Path:
     Returns:
         ``file``.
     """
-    page = render_report(contents)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
-            stream.write(page)
-        os.chmod(name, 0o644)
-        os.replace(name, file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return file
+    return write_page(file, render_report(contents))
 
 
 def render_report(contents: ReportContents) -> str:
     """The page as a string."""
-    environment = Environment(
-        loader=PackageLoader("autotl.recommend", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["marked"] = _marked
-    return environment.get_template("report.html.jinja").render(_view(contents))
-
-
-def _marked(words: str) -> Markup:
-    """Words as HTML: escaped, names in backticks as code, figures kept with their units."""
-    html = re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(words)))
-    html = re.sub(r"(?<=\d) x (?=the head)", " \u00d7 ", html)
-    return Markup(re.sub(UNIT, "\u00a0", html))
+    return render_page("report.html.jinja", _view(contents))
 
 
 def _view(contents: ReportContents) -> dict[str, Any]:
@@ -252,16 +217,11 @@ def _confusion(contents: ReportContents) -> dict[str, Any]:
 
 
 def _sample(sample: SamplePicture) -> dict[str, Any]:
-    picture = Image.fromarray(np.ascontiguousarray(sample.pixels))
-    picture.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
     known = np.isfinite(sample.probability)
     return {
-        "data": base64.b64encode(buffer.getvalue()).decode("ascii"),
-        "is_small": max(picture.size) < 48,
+        **thumbnail(sample.pixels, _THUMBNAIL_PIXELS),
         "name": one_line(sample.name),
-        "short_name": one_line(sample.name).rstrip("/").rsplit("/", 1)[-1],
+        "short_name": file_name(sample.name),
         "label": one_line(sample.label),
         "predicted": one_line(sample.predicted),
         "probability": f"{100 * sample.probability:.0f} %" if known else UNKNOWN,

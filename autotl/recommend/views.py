@@ -138,11 +138,23 @@ def rules(decision: Decision) -> list[dict[str, str]]:
 
 def data(profile: DatasetProfile) -> dict[str, Any]:
     """Facts of the data set; its classes by name if they are few, as a chart otherwise."""
+    classes = class_bars(profile)
+    many = len(classes) > MAX_LABELLED_CLASSES
+    return {
+        "facts": facts(profile),
+        "classes": [] if many else classes,
+        "chart": charts.class_counts(profile.size.samples_per_class) if many else "",
+        "extremes": [classes[:3], classes[-3:]] if many else [],
+    }
+
+
+def facts(profile: DatasetProfile) -> list[tuple[str, str]]:
+    """What was counted and measured, by name."""
     size = profile.size
     width, height = size.median_size
     smallest, largest = size.size_range
     folds = f"{profile.n_folds}-fold cross-validation" if profile.n_folds > 1 else "hold-out"
-    facts = [
+    return [
         ("Development images", f"{size.n_samples:,}"),
         ("Locked test images", f"{size.n_test:,}"),
         ("Classes", f"{size.n_classes:,}"),
@@ -156,18 +168,15 @@ def data(profile: DatasetProfile) -> dict[str, Any]:
         ("Left out as unreadable", f"{profile.n_quarantined:,}"),
         ("Fingerprint", profile.fingerprint[:16]),
     ]
-    counts = list(size.samples_per_class)
+
+
+def class_bars(profile: DatasetProfile) -> list[tuple[str, int, float]]:
+    """Name, images, and length of a bar in per cent of each class, the largest first."""
+    counts = profile.size.samples_per_class
     names = [one_line(name) for name in profile.class_names]
     most = max([1, *counts])
     order = sorted(range(len(counts)), key=lambda i: -counts[i])
-    classes = [(names[i], counts[i], round(100 * counts[i] / most, 1)) for i in order]
-    many = len(classes) > MAX_LABELLED_CLASSES
-    return {
-        "facts": facts,
-        "classes": [] if many else classes,
-        "chart": charts.class_counts(counts) if many else "",
-        "extremes": [classes[:3], classes[-3:]] if many else [],
-    }
+    return [(names[i], counts[i], round(100 * counts[i] / most, 1)) for i in order]
 
 
 def _more_facts(profile: DatasetProfile) -> list[tuple[str, str]]:
@@ -198,6 +207,9 @@ def backbones(profile: DatasetProfile) -> list[dict[str, str]]:
                 "num_stages": str(backbone.num_stages),
                 "image_size": f"{backbone.image_size} px",
                 "ratio": f"{backbone.samples_per_parameter:.2g}",
+                "distance": UNKNOWN
+                if similarity.distance is None
+                else f"{similarity.distance:.3f}",
                 "similarity": words,
             }
         )

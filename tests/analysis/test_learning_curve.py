@@ -43,6 +43,19 @@ def test_the_curve_rises_at_its_sizes() -> None:
     assert curve.reason == ""
 
 
+def test_the_fitted_law_passes_the_points_and_goes_on_to_twice_the_samples() -> None:
+    features, labels, train, validation = clouds(2000)
+    curve = measure_learning_curve(features, labels, train, validation)
+    sizes, middle, low, high = np.array(curve.fitted).T
+    assert sizes[0] == pytest.approx(150)
+    assert sizes[-1] == pytest.approx(3000)
+    assert (low <= middle).all()
+    assert (middle <= high).all()
+    assert np.interp(curve.n_samples, sizes, middle) == pytest.approx(curve.accuracy, abs=0.02)
+    twice = foretell_accuracy(features, labels, train, validation, 3000)
+    assert curve.fitted[-1][1:] == pytest.approx(twice)
+
+
 def test_what_is_foretold_comes_true() -> None:
     features, labels, train, validation = clouds(8000)
     found = foretell_accuracy(features, labels, train[:3000], validation, 6000)

@@ -77,6 +77,8 @@ class FakeApi:
         """Record and pretend."""
         del settings["progress"]
         self.calls.append((dataset, settings))
+        if settings["html"] is not None:
+            settings["html"].write_text("<!doctype html>")
         return FakeAnalysis()
 
     def load(self, folder: Path) -> FakeRecommendation:

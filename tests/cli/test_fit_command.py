@@ -159,6 +159,30 @@ def test_analyze_prints_text_or_json(api, run, data):
     assert api.calls[0][1]["backbones"] == ("embedded",)
     result = run("analyze", data, "--json")
     assert json.loads(result.stdout) == {"strategy": "bottleneck", "n_samples": 120}
+    assert api.calls[1][1]["html"] is None
+
+
+def test_analyze_writes_a_page_and_says_where(api, run, data, tmp_path):
+    page = tmp_path / "the [page].html"
+    result = run("analyze", data, "--html", page)
+    assert result.exit_code == 0, result.output
+    assert page.is_file()
+    assert f"page written to {page}\n" in result.stdout
+    result = run("analyze", data, "--html", page, "--json")
+    assert json.loads(result.stdout) == {"strategy": "bottleneck", "n_samples": 120}
+
+
+def test_analyze_refuses_a_bad_place_before_it_starts(api, run, data, tmp_path):
+    for place, words in (
+        (tmp_path / "absent" / "page.html", "make it first"),
+        (tmp_path, "is a folder"),
+    ):
+        result = run("analyze", data, "--html", place)
+        assert result.exit_code == 2
+        assert words in result.stderr
+        assert str(place) in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert api.calls == []
 
 
 @pytest.mark.parametrize(("name", "n_classes"), [("digits", 10), ("wallpaper", 17)])

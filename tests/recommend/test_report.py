@@ -2,10 +2,10 @@
 
 import dataclasses
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from checked_page import Page
 
 from autotl.metrics import METRICS, all_metrics, confidence_interval
 from autotl.recommend import charts
@@ -15,52 +15,8 @@ from autotl.recommend.decision import decide
 from autotl.recommend.explain import explain
 from autotl.recommend.report import ReportContents, SamplePicture, render_report, write_report
 
-VOID = {"meta", "img", "br", "input", "link", "hr"}
 HOSTILE = ("<script>alert(1)</script>", "a\"b'c\nd", "$x^2$ & `co`", "日本\x00語")
 ACCURACY = METRICS["accuracy"]
-
-
-class Page(HTMLParser):
-    """Checks that elements are balanced, and collects text, attributes and what is loaded."""
-
-    def __init__(self, html):
-        super().__init__(convert_charrefs=True)
-        self.open, self.tags, self.ids, self.loads, self.words = [], [], [], [], []
-        self.handlers = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), (tag, attrs)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value)
-            if name in {"src", "href", "xlink:href", "srcset", "action", "data"}:
-                self.loads.append(value)
-            if name.startswith("on"):
-                self.handlers.append(name)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open, tag
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not (self.open and self.open[-1] in {"script", "style"}):
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.fixture
@@ -289,7 +245,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(make_contents, tmp_
     def fail(*_args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("autotl.recommend.report.os.replace", fail)
+    monkeypatch.setattr("autotl.recommend.page.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(file, make_contents())
     assert file.read_text() == "old"
