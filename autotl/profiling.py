@@ -94,6 +94,7 @@ def make_profile(
     affordable = affordable_pictures(task.speeds, search_s)
     noted = looked.noted(development[split.folds[0].train])
     examined = _examine(task, affordable, noted)
+    shown = duplicate_groups(pictures.digests.tolist(), links=looked.links)[development]
     return DatasetProfile(
         size=measure_size(
             labels,
@@ -102,7 +103,7 @@ def make_profile(
             pictures.is_grey[development],
             pictures.digests[development],
             n_test=len(split.test),
-            pictures=duplicate_groups(pictures.digests.tolist(), links=looked.links)[development],
+            pictures=shown,
         ),
         backbones={
             name: BackboneProfile(
@@ -121,7 +122,7 @@ def make_profile(
         class_names=table.class_names,
         fingerprint=table.fingerprint,
         n_quarantined=len(table.quarantine),
-        sufficiency=_sufficiency(task) if len(labels) <= affordable else None,
+        sufficiency=_sufficiency(task, shown) if len(labels) <= affordable else None,
     )
 
 
@@ -143,7 +144,7 @@ def _examine(
     }
 
 
-def _sufficiency(task: Task) -> Sufficiency:
+def _sufficiency(task: Task, pictures: NDArray[np.int64]) -> Sufficiency:
     """How far the samples go, by the last four stages of the first backbone."""
     first = next(iter(task.backbones.values()))
     depths = range(max(1, first.num_stages - 3), first.num_stages + 1)
@@ -155,6 +156,7 @@ def _sufficiency(task: Task) -> Sufficiency:
         task.folds[0].validation,
         {name: measure_capacity(b, task.n_classes) for name, b in task.backbones.items()},
         task.seed,
+        pictures,
     )
 
 

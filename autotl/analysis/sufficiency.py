@@ -44,6 +44,7 @@ def measure_sufficiency(
     validation: NDArray[np.int64],
     capacity: Mapping[str, Capacity],
     seed: int = 0,
+    pictures: NDArray[np.int64] | None = None,
 ) -> Sufficiency:
     """Measure features of the development samples.
 
@@ -55,15 +56,20 @@ def measure_sufficiency(
         validation: rows to be right about.
         capacity: parameters by backbone, passed on.
         seed: of what is drawn.
+        pictures: ``(n,) int64``, equal for samples that show the same picture, of which one counts
+            for the dimension: copies next to each other would make it too small. None: all differ.
     """
     if not np.isfinite(features).all():
         unknown = LearningCurve(n_train=len(train), reason="the features aren't finite")
         return Sufficiency(backbone, int(features.shape[1]), None, None, unknown, capacity)
+    distinct = (
+        train if pictures is None else train[np.unique(pictures[train], return_index=True)[1]]
+    )
     return Sufficiency(
         backbone=backbone,
         num_features=int(features.shape[1]),
-        two_nn=_known(two_nn(features[train], seed)),
-        levina_bickel=_known(levina_bickel(features[train], seed=seed)),
+        two_nn=_known(two_nn(features[distinct], seed)),
+        levina_bickel=_known(levina_bickel(features[distinct], seed=seed)),
         learning_curve=measure_learning_curve(features, labels, train, validation, seed),
         capacity=capacity,
     )

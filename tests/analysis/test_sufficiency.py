@@ -52,6 +52,24 @@ def test_features_that_are_not_finite_are_told() -> None:
     assert found.two_nn is None
 
 
+def test_copies_do_not_lower_the_dimension() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 8)).astype(np.float32)
+    copied = np.concatenate([features, features + np.float32(1e-3)])
+    rows = np.arange(600)
+    alone, with_copies, told = (
+        measure_sufficiency("one", x, np.arange(len(x)) % 2, train, train[:50], {}, pictures=shown)
+        for x, train, shown in (
+            (features, rows[:300], None),
+            (copied, rows, None),
+            (copied, rows, rows % 300),
+        )
+    )
+    assert alone.two_nn == told.two_nn
+    assert with_copies.two_nn is not None
+    assert with_copies.two_nn < 0.5 * told.two_nn
+
+
 def test_the_analysis_tells_it(make_profile: Callable[..., DatasetProfile]) -> None:
     profile = make_profile("one", n_samples=1000, n_distinct=987)
     profile = replace(
