@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from autotl.analysis import examination
+from autotl.analysis.channels import ChannelWatcher
 from autotl.analysis.examination import Transferability, examine, score
 from autotl.analysis.labelled import stratified_rows
 from autotl.analysis.reference import Reference, place_of
@@ -94,6 +95,20 @@ def test_labels_and_pictures_of_validation_are_not_measured(
     labels = np.arange(90) % 3
     labels[:30] = 0
     assert examined(make_task(pixels=other, labels=labels, folder="other"), backbone) == plain
+
+
+def test_what_an_earlier_pass_noted_is_enough(make_task: MakeTask, backbone: Backbone) -> None:
+    task = make_task()
+    train = task.folds[0].train
+    watcher = ChannelWatcher(np.random.default_rng(0).permutation(90))
+    task.store.features(backbone, range(1, backbone.num_stages + 1), watcher=watcher)
+    similarity, _ = examined(task, backbone, noted=watcher.moments(train))
+    assert task.store.meter.n_computed == 90
+    watched, _ = examined(make_task(folder="again"), backbone)
+    assert similarity.n_samples == watched.n_samples == len(train)
+    assert similarity.distance == pytest.approx(watched.distance, rel=1e-4)
+    unknown, _ = examined(task, backbone, noted=[])
+    assert unknown.value is None
 
 
 def test_of_many_pictures_a_stratified_sample_passes(

@@ -58,6 +58,22 @@ def moments_of(
     return watcher.moments()
 
 
+def test_moments_of_some_samples_are_those_they_would_have_alone(
+    settled: Backbone, pictures: Pixels
+) -> None:
+    network = settled.create(1, pretrained=True).eval()
+    watcher = ChannelWatcher(np.array([3, 40, 7, 21, 30]))
+    for samples in np.arange(48).reshape(3, 16):
+        with torch.no_grad(), watcher.watching(network, samples):
+            network(settled.normalise(torch.from_numpy(pictures[samples])))
+    kept = watcher.moments(np.array([7, 30, 45]))  # 45 wasn't watched
+    alone = moments_of(settled, pictures[[7, 30]])
+    for found, expected in zip(kept, alone, strict=True):
+        np.testing.assert_allclose(found.mean, expected.mean, atol=1e-4)
+        np.testing.assert_allclose(found.square, expected.square, atol=1e-4)
+    assert all(len(layer.mean) == 5 for layer in watcher.moments())
+
+
 @pytest.fixture
 def measure(settled: Backbone, pictures: Pixels) -> Measure:
     """Measures pictures against the settled backbone; by default those that settled it."""
