@@ -151,7 +151,7 @@ def analyze(
     html: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
-    """Profile a data set and say what the rules of thumb recommend; nothing is trained.
+    """Profile a data set and say what is the best bet, and which rules apply; nothing is trained.
 
     Args:
         dataset: as for :func:`fit`.

@@ -1,4 +1,4 @@
-"""The analyzer's word before any training: the profile, and what the rules of thumb make of it."""
+"""The analyzer's word before any training: the profile, the best bet, and the rules of thumb."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autotl.analysis.best_bet import best_bet
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
-from autotl.analysis.rules import recommended_strategy, triggered
+from autotl.analysis.rules import triggered
 from autotl.analysis.similarity import DomainSimilarity
 
 
@@ -18,13 +19,15 @@ class Analysis:
 
     Attributes:
         profile: of the data set.
-        strategy: what the rules of thumb recommend.
-        reason: the figures that made them.
+        strategy: the best bet, see :func:`~autotl.analysis.best_bet.best_bet`.
+        backbone: that it takes.
+        reason: the figures behind it.
         rules: name, advice and triggering figures of each rule that applies.
     """
 
     profile: DatasetProfile
     strategy: str
+    backbone: str
     reason: str
     rules: tuple[tuple[str, str, str], ...]
 
@@ -32,6 +35,7 @@ class Analysis:
         """Plain values for JSON."""
         return {
             "strategy": self.strategy,
+            "backbone": self.backbone,
             "reason": self.reason,
             "rules": [
                 {"name": name, "advice": advice, "figures": figures}
@@ -58,7 +62,10 @@ class Analysis:
                 f"{backbone.samples_per_parameter:.2g} samples per parameter"
             )
         lines += _table(self.profile.backbones)
-        lines.append(f"the rules of thumb say: {self.strategy} ({self.reason})")
+        lines.append(
+            f"best bet without training: {self.strategy} with {self.backbone} ({self.reason})"
+        )
+        lines.append("rules of thumb that apply, which a fit puts to the test:")
         lines += [f"  - {advice} [{figures}]" for _, advice, figures in self.rules]
         return "\n".join(lines)
 
@@ -160,7 +167,7 @@ def _figure(value: float | None) -> str:
 
 
 def analyse(profile: DatasetProfile) -> Analysis:
-    """What the rules of thumb make of a profile."""
-    strategy, reason = recommended_strategy(profile)
+    """What is made of a profile."""
+    bet = best_bet(profile)
     rules = tuple((rule.name, rule.advice, figures) for rule, figures in triggered(profile))
-    return Analysis(profile, strategy, reason, rules)
+    return Analysis(profile, bet.strategy, bet.backbone, bet.reason, rules)

@@ -200,13 +200,3 @@ def triggered(profile: DatasetProfile) -> list[tuple[Rule, str]]:
     """The rules that apply to a data set, each with the figures that triggered it."""
     found = [(rule, rule.trigger(profile)) for rule in RULES]
     return [(rule, figures) for rule, figures in found if figures is not None]
-
-
-def recommended_strategy(profile: DatasetProfile) -> tuple[str, str]:
-    """The strategy that the rules of thumb name without any training, and why."""
-    few, far = _few(profile), _far(profile)
-    if far is not None and few is None:
-        return "scratch", far
-    if few is not None:
-        return "bottleneck", few
-    return "finetune", _always(profile)

@@ -155,7 +155,8 @@ def _recommendation(analysis: Analysis, names: Mapping[str, str]) -> str:
     profile = analysis.profile
     size = profile.size
     words = [
-        f"The rules of thumb recommend the {analysis.strategy} strategy: {analysis.reason}.",
+        f"The best bet without training is the {analysis.strategy} strategy with "
+        f"`{names[analysis.backbone]}` ({analysis.reason}).",
         f"There are {size.n_samples:,} images of {size.n_classes:,} classes to learn from.",
     ]
     known = {

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from autotl.analysis.analysis import analyse
+from autotl.analysis.best_bet import BestBet, best_bet
 from autotl.analysis.examination import Transferability
 from autotl.analysis.profile import DatasetProfile
-from autotl.analysis.rules import recommended_strategy, triggered
+from autotl.analysis.rules import triggered
 from autotl.analysis.similarity import DomainSimilarity, SourceDistance
 
 MakeProfile = Callable[..., DatasetProfile]
@@ -18,8 +19,7 @@ MakeProfile = Callable[..., DatasetProfile]
 def test_says_what_the_rules_say(make_profile: MakeProfile) -> None:
     profile = make_profile(n_samples=5_000, similarity=0.2)
     found = analyse(profile)
-    assert (found.strategy, found.reason) == recommended_strategy(profile)
-    assert found.strategy == "scratch"
+    assert BestBet(found.strategy, found.backbone, found.reason) == best_bet(profile)
     assert [name for name, _, _ in found.rules] == [rule.name for rule, _ in triggered(profile)]
 
 
@@ -40,7 +40,7 @@ def test_text_names_the_figures(make_profile: MakeProfile) -> None:
     assert "17 duplicates" in told
     assert "backbone one" in told
     assert "backbone two" in told
-    assert "the rules of thumb say: finetune (2,345 samples)" in told
+    assert "best bet without training: finetune with one" in told
 
 
 def test_text_shows_a_column_per_backbone(make_profile: MakeProfile) -> None:
@@ -81,6 +81,6 @@ def test_text_says_why_similarity_is_unknown(make_profile: MakeProfile) -> None:
 
 def test_plain_values(make_profile: MakeProfile) -> None:
     values = json.loads(json.dumps(analyse(make_profile(n_samples=50)).as_json()))
-    assert values["strategy"] == "bottleneck"
+    assert (values["strategy"], values["backbone"]) == ("finetune", "embedded")
     assert values["rules"][0].keys() == {"name", "advice", "figures"}
     assert values["profile"]["size"]["n_samples"] == 50

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from autotl.analysis.profile import DatasetProfile
-from autotl.analysis.rules import RULES, Rule, recommended_strategy, triggered
+from autotl.analysis.rules import RULES, Rule, triggered
 from autotl.strategies import STRATEGIES
 
 MakeProfile = Callable[..., DatasetProfile]
@@ -139,24 +139,3 @@ def test_first_trials_stand_for_what_the_rules_say() -> None:
         # This rule's favoured head is what another rule tries; its own trial is the comparison.
         assert told != (rule.name == "SVM rather than a dense layer")
         assert other_side == (rule.name == "SVM rather than a dense layer")
-
-
-@pytest.mark.parametrize(
-    ("n_samples", "similarity", "expected"),
-    [
-        (500, 0.9, "bottleneck"),
-        (500, 0.1, "bottleneck"),
-        (5_000, 0.9, "finetune"),
-        (5_000, 0.1, "scratch"),
-        (5_000, None, "finetune"),
-        (50_000, 0.5, "finetune"),
-    ],
-)
-def test_recommended_without_training(
-    make_profile: MakeProfile, n_samples: int, similarity: float | None, expected: str
-) -> None:
-    strategy, reason = recommended_strategy(
-        make_profile(n_samples=n_samples, similarity=similarity)
-    )
-    assert strategy == expected
-    assert any(character.isdigit() for character in reason)

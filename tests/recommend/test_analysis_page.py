@@ -93,8 +93,8 @@ def test_it_shows_the_recommendation_and_its_evidence(make_contents):
     contents = make_contents()
     text = Page(render_analysis(contents)).text.replace("\u00a0", " ")
     for words in (
-        "Classify frozen features of a pretrained network",
-        f"recommend the bottleneck strategy: {contents.analysis.reason}.",
+        "Fine-tune a pretrained network",
+        "The best bet without training is the finetune strategy with embedded",
         "400 images of 4 classes",
         "somewhat like what embedded was trained on (similarity 0.50 of 1)",
         "Twice as many labels would bring about +3.1 points of accuracy",
