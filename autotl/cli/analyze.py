@@ -1,4 +1,4 @@
-"""``autotl analyze``: what the data set looks like and what the rules of thumb say."""
+"""``autotl analyze``: what the data set looks like and what is the best bet for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def analyze(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure a data set and say what the rules of thumb recommend, without training."""
+    """Measure a data set and say what is the best bet, without training."""
     from autotl.cli.fit import require
     from autotl.cli.settings import from_options
     from autotl.recommend.page import page_place
