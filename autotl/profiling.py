@@ -64,7 +64,7 @@ def look(
     n = len(everything)
     features, watcher = None, None
     if n <= affordable:
-        watched = np.random.default_rng(seed).permutation(n)[: 2 * MAX_WATCHED]
+        watched = np.random.default_rng(seed).permutation(n)[:MAX_WATCHED]
         watcher = ChannelWatcher(watched)
         depths = range(1, backbone.num_stages + 1)
         features = store.features(backbone, depths, watcher=watcher)

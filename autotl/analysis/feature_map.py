@@ -79,25 +79,24 @@ def map_features(
     x = x[:, varies] / deviation[varies]
     if not x.size:
         return unknown("the features don't vary")
-    components, variance = _principal(x)
+    components, kept = _principal(x)
     if neighbours and len(x) >= _MIN_NEIGHBOURS_SAMPLES:
-        points, method = _by_neighbours(components[:, :_N_AXES], seed), "t-SNE"
+        points, method = _by_neighbours(components, seed), "t-SNE"
     else:
         points = components[:, :2]
-        kept = float(variance[:2].sum() / variance.sum())
         method = f"the first two principal components, {100 * kept:.0f} % of the variance"
     return FeatureMap(points, labels, method, backbone, n_all)
 
 
-def _principal(x: Matrix) -> tuple[Matrix, Matrix]:
-    """Principal components of centred rows, at least two, and their variances, descending."""
-    n, d = x.shape
-    values, axes = np.linalg.eigh(x @ x.T if n <= d else x.T @ x)
-    values, axes = np.maximum(values[::-1], 0.0), axes[:, ::-1]
-    components: Matrix = axes * np.sqrt(values) if n <= d else x @ axes
+def _principal(x: Matrix) -> tuple[Matrix, float]:
+    """The first principal components, at least two, and the share of variance of the first two."""
+    from sklearn.decomposition import PCA
+
+    pca = PCA(min(_N_AXES, *x.shape), svd_solver="full").fit(x)
+    components: Matrix = pca.transform(x)
     if components.shape[1] < 2:
-        components = np.hstack([components, np.zeros((n, 1))])
-    return components, values
+        components = np.hstack([components, np.zeros((len(x), 1))])
+    return components, float(pca.explained_variance_ratio_[:2].sum())
 
 
 def _by_neighbours(components: Matrix, seed: int) -> Matrix:

@@ -180,8 +180,7 @@ def decide(
         if difference <= STANDARD_ERRORS[prefer] * error:
             winner = record
     chosen_among = finished if winner is best else _of(winner.strategy, finished)
-    optimism = _optimism(winner, chosen_among, comparison)
-    expected, interval = _without_optimism(winner, optimism, comparison)
+    expected, interval, optimism = _expectation(winner, chosen_among, comparison)
     names = list(dict.fromkeys(record.strategy for record in records))
     summaries = [
         _summarise(name, records, finalists.get(name), winner, comparison) for name in names
@@ -239,29 +238,26 @@ def _of(strategy: str, records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [record for record in records if record.strategy == strategy]
 
 
-def _optimism(winner: TrialRecord, among: Sequence[TrialRecord], comparison: _Comparison) -> float:
-    """How much of the winner's score is due to being the best of those it was chosen among."""
-    samples = _result(winner).samples
-    results = [_result(record) for record in among]
-    predictions = [r.probabilities for r in results if np.array_equal(r.samples, samples)]
-    metric, labels = comparison.metric, comparison.labels[samples]
-    score = metric.score(labels, _result(winner).probabilities)
-    optimism = score - selected_score(metric, labels, predictions, comparison.seed)
-    return max(0.0, optimism) if np.isfinite(optimism) else 0.0
+def _expectation(
+    winner: TrialRecord, among: Sequence[TrialRecord], comparison: _Comparison
+) -> tuple[float, tuple[float, float], float]:
+    """The winner's value on new samples, its interval, and what of its score is optimism.
 
-
-def _without_optimism(
-    winner: TrialRecord, optimism: float, comparison: _Comparison
-) -> tuple[float, tuple[float, float]]:
-    """The winner's value and its interval, moved to where new samples are expected to be."""
+    The optimism comes of being the best of those that it was chosen among.
+    """
     result, metric = _result(winner), comparison.metric
     labels = comparison.labels[result.samples]
-    low, high = confidence_interval(metric, labels, result.probabilities, seed=comparison.seed)
+    results = [_result(record) for record in among]
+    predictions = [r.probabilities for r in results if np.array_equal(r.samples, result.samples)]
+    score = metric.score(labels, result.probabilities)
+    optimism = score - selected_score(metric, labels, predictions, comparison.seed)
+    optimism = max(0.0, optimism) if np.isfinite(optimism) else 0.0
     shift = -optimism if metric.greater_is_better else optimism
-    value = metric.value(labels, result.probabilities) + shift
+    value = comparison.value(winner) + shift
     if metric.name == "accuracy":
-        return value, wilson_interval(value, len(labels))
-    return value, (max(0.0, low + shift), high + shift)
+        return value, wilson_interval(value, len(labels)), optimism
+    low, high = confidence_interval(metric, labels, result.probabilities, seed=comparison.seed)
+    return value, (max(0.0, low + shift), high + shift), optimism
 
 
 def _summarise(

@@ -50,7 +50,7 @@ def selected_score(
         kept = kept[np.argsort(-scores[kept])][:MAX_COMPARED]
         score = _by_call(metric, labels, [predictions[int(k)] for k in kept])
     else:
-        score = scored(labels, np.stack([predictions[int(k)] for k in kept]))
+        score = scored(labels, [predictions[int(k)] for k in kept])
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), N_RESAMPLES)
     inside, outside = score(counts.astype(float)), score((counts == 0).astype(float))
@@ -69,13 +69,18 @@ _Scorer = Callable[[Matrix], Matrix]
 """From weights of the samples, ``(b, n)``, the configs' scores, ``(b, n_configs)``."""
 
 
-def _accuracy(labels: Labels, predictions: NDArray[np.float32]) -> _Scorer:
-    right = (predictions.argmax(axis=2) == labels).astype(float)
+def _right(labels: Labels, predictions: Sequence[Probabilities]) -> Matrix:
+    """Per config and sample, 1 where the prediction is right, ``(n_configs, n)``."""
+    return np.stack([(p.argmax(axis=1) == labels).astype(float) for p in predictions])
+
+
+def _accuracy(labels: Labels, predictions: Sequence[Probabilities]) -> _Scorer:
+    right = _right(labels, predictions)
     return lambda weights: weights @ right.T / weights.sum(axis=1, keepdims=True)
 
 
-def _balanced_accuracy(labels: Labels, predictions: NDArray[np.float32]) -> _Scorer:
-    right = (predictions.argmax(axis=2) == labels).astype(float)
+def _balanced_accuracy(labels: Labels, predictions: Sequence[Probabilities]) -> _Scorer:
+    right = _right(labels, predictions)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
     def score(weights: Matrix) -> Matrix:
@@ -90,13 +95,13 @@ def _balanced_accuracy(labels: Labels, predictions: NDArray[np.float32]) -> _Sco
     return score
 
 
-def _log_loss(labels: Labels, predictions: NDArray[np.float32]) -> _Scorer:
-    of_right = predictions[:, np.arange(len(labels)), labels]
+def _log_loss(labels: Labels, predictions: Sequence[Probabilities]) -> _Scorer:
+    of_right = np.stack([p[np.arange(len(labels)), labels] for p in predictions])
     gain = np.log(np.clip(of_right, 1e-7, 1.0)).astype(float)
     return lambda weights: weights @ gain.T / weights.sum(axis=1, keepdims=True)
 
 
-_SCORERS: dict[str, Callable[[Labels, NDArray[np.float32]], _Scorer]] = {
+_SCORERS: dict[str, Callable[[Labels, Sequence[Probabilities]], _Scorer]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "log_loss": _log_loss,

@@ -96,7 +96,6 @@ class OutcomeTask:
         test: ``(n_test,) int64``, of ``task``; the first :data:`WATCHED_TEST` are scored after
             every epoch.
         metric: what is maximised, ``auto`` as autotl resolves it on the development samples.
-        is_imbalanced: whether that is balanced accuracy.
         forward_s: processor seconds of one picture's forward pass, one thread.
     """
 
@@ -104,7 +103,6 @@ class OutcomeTask:
     development: NDArray[np.int64]
     test: NDArray[np.int64]
     metric: Metric
-    is_imbalanced: bool
     forward_s: float
 
 
@@ -194,7 +192,6 @@ def open_task(name: TaskName, backbone_name: str, cache: Path, seed: int = 0) ->
         development=np.arange(n_development),
         test=np.arange(n_development, len(order)),
         metric=metric,
-        is_imbalanced=metric.name != "accuracy",
         forward_s=forward_s,
     )
 

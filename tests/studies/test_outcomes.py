@@ -62,7 +62,6 @@ def opened(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> OutcomeTask:
         development=development,
         test=np.arange(60, 90),
         metric=resolve_metric("accuracy", task.labels),
-        is_imbalanced=False,
         forward_s=1e-6,
     )
 
