@@ -1,7 +1,7 @@
 """Makes the outcome table.
 
     python -m studies.outcomes [--quick] [--work FOLDER] [--jobs N] [--strategy NAME ...]
-        [--backbone NAME ...] [--dataset NAME ...] [--compile]
+        [--backbone NAME ...] [--dataset NAME ...] [--part NAME ...] [--compile]
 
 Runs what is missing, one processor thread for each job; what has been measured is kept in the work
 folder, line by line, so that an interrupted run goes on. The last line printed is one JSON object.
@@ -21,6 +21,7 @@ from studies.outcomes import table
 from studies.outcomes.tasks import BACKBONES, SHARED, SOURCES, task_names
 from studies.outcomes.units import Unit, run_unit
 
+PARTS = ("first", "all", "repeats")
 WORK = Path.home() / ".cache" / "autotl" / "outcomes"
 
 
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--strategy", nargs="+", default=["bottleneck", "finetune", "scratch"])
     parser.add_argument("--backbone", nargs="+", default=list(BACKBONES), choices=BACKBONES)
     parser.add_argument("--dataset", nargs="+", default=list(SOURCES), choices=list(SOURCES))
+    parser.add_argument("--part", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--compile", action="store_true", help="only write what is there")
     args = parser.parse_args(argv)
     if not (SHARED / "data").is_dir():
@@ -46,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     backbones = [EMBEDDED] if args.quick else args.backbone
     units = [
         Unit(name, backbone, tuple(args.strategy), part, n_configs)
-        for part in ("first", "all", "repeats")
+        for part in args.part
         for name in names
         for backbone in backbones
     ]
