@@ -7,7 +7,7 @@ from optuna import Study
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from autotl.search.sampler import STRATEGY
+from autotl.search.plan import STRATEGY
 
 PROGRESS_STEPS = 1000
 """Optuna's steps are integers: progress in thousandths."""

@@ -7,8 +7,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
+from autotl.search.plan import STRATEGY
 from autotl.search.pruner import PROGRESS_STEPS, StrategyPruner
-from autotl.search.sampler import STRATEGY
 
 NAMES = ("bottleneck", "finetune", "scratch")
 CURVE = {250: 0.4, 500: 0.6, 750: 0.8}
