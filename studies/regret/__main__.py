@@ -34,6 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--common", action="store_true", help="only configs that all tasks have")
     parser.add_argument("--against", default="random", choices=list(POLICIES))
     args = parser.parse_args(argv)
+    if min(args.seeds, args.jobs) < 1:
+        parser.error(f"--seeds and --jobs must be 1 or more, got {args.seeds} and {args.jobs}")
     n_seeds = min(args.seeds, _QUICK_SEEDS) if args.quick else args.seeds
     problems = problems_of(read(args.work), only_common=args.common)
     if not problems:

@@ -404,6 +404,11 @@ def test_ranked_elsewhere_by_lead_and_blind_to_the_own_test() -> None:
     trace = replay(problem, POLICIES["untrained"])
     assert trace is not None
     assert trace.arms == ((IMAGENET, "bottleneck", "last_4-svm"),)
+    turned = figures_of()
+    turned["k_nn_accuracy"] = 1 - turned["k_nn_accuracy"]
+    trace = replay(problems_of(pd.DataFrame(rows), turned)[0], POLICIES["untrained"])
+    assert trace is not None
+    assert trace.arms == ((EMBEDDED, "finetune", "bit"),)
 
 
 def candidate(strategy: str, backbone: str = EMBEDDED, **settings: Any) -> Candidate:
@@ -569,6 +574,12 @@ def test_the_command_keeps_what_it_has(tmp_path: Path, capsys: pytest.CaptureFix
     assert written["policies"]["random"]["seeds"] == 3
     assert written["policies"]["svm-embedded"]["seeds"] == 1
     assert (out / "regret.png").stat().st_size > 1000
+
+
+def test_at_least_one_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--seeds", "0"])
+    assert "--seeds" in capsys.readouterr().err
 
 
 def test_the_command_without_a_whole_task(
