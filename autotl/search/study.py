@@ -101,7 +101,8 @@ def run_worker(
         spec.deadline, sum(len(fold.train) for fold in task.folds), len(task.labels)
     )
     storage = open_storage(spec.storage)
-    study = optuna.load_study(study_name=spec.name, storage=storage, pruner=StrategyPruner())
+    pruner = StrategyPruner(task.metric.name, [len(fold.validation) for fold in task.folds])
+    study = optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
     plan = plan_for(
         spec.strategies, task, profile, lambda seconds: budget.fits(seconds, _best_s(study))
     )

@@ -21,17 +21,21 @@ _SMALLEST, _LARGEST = 0.01, 3.0
 Vector = NDArray[np.float64]
 
 
-def arm_of(row: pd.Series) -> Arm:
+def arm_of(strategy: str, name: str, backbone: str) -> Arm:
     """The arm that a row measured; a Sobol point counts as drawn."""
-    recipe = DRAWN if str(row["name"]).startswith("sobol") else str(row["name"])
-    return Arm(str(row["strategy"]), recipe, str(row["backbone"]))
+    return Arm(strategy, DRAWN if name.startswith("sobol") else name, backbone)
+
+
+def _arms(rows: pd.DataFrame) -> list[Arm]:
+    named = rows[["strategy", "name", "backbone"]].itertuples(index=False)
+    return [arm_of(str(s), str(n), str(b)) for s, n, b in named]
 
 
 class _Problem:
     """One data set at one size: its arms and their test scores' logits."""
 
     def __init__(self, rows: pd.DataFrame, names: list[str]) -> None:
-        self.arms = [arm_of(row) for _, row in rows.iterrows()]
+        self.arms = _arms(rows)
         n_test = float(rows["n_test"].iloc[0])
         self.logits = np.array([to_logit("accuracy", float(v), n_test) for v in rows["test"]])
         p = 1.0 / (1.0 + np.exp(-self.logits))
@@ -50,7 +54,7 @@ def estimate(frame: pd.DataFrame) -> Knowledge:
         frame: complete rows of the table with their test scores, first seed only.
     """
     frame = frame[frame["seed"] == 0]
-    made = [arm_of(row) for _, row in frame[["strategy", "name", "backbone"]].iterrows()]
+    made = _arms(frame)
     names = sorted(
         {f"{a.strategy}/{a.recipe}" for a in made} | {f"{s}/{DRAWN}" for s in STRATEGIES}
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from studies.regret import policies, tpe
+from studies.regret import ours, policies, tpe
 from studies.regret.replay import Policy
 
 POLICIES: dict[str, Policy] = {
-    policy.name: policy for policy in (*policies.POLICIES, *tpe.POLICIES)
+    policy.name: policy for policy in (*ours.OURS, *policies.POLICIES, *tpe.POLICIES)
 }
