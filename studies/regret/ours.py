@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotl.search.allocation import Allocation, Seen
 from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge
 from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, Plan
+from autotl.search.pruner import PROGRESS_STEPS, StrategyPruner
 from studies.knowledge.estimate import STRATEGIES, arm_of, estimate
 from studies.regret.problems import Candidate, View
 from studies.regret.replay import History, Policy, Run, Search
@@ -47,6 +49,7 @@ class Ours(Search):
         knowledge: what is known beforehand.
         priced: whether seconds count in the choice.
         shrunk: whether the pick is the best by the model instead of by validation score.
+        prunes: whether runs end early as :class:`~autotl.search.pruner.StrategyPruner` says.
     """
 
     def __init__(
@@ -57,9 +60,11 @@ class Ours(Search):
         *,
         priced: bool = True,
         shrunk: bool = False,
+        prunes: bool = True,
     ) -> None:
         super().__init__(view, rng)
         self._shrunk = shrunk
+        self._prunes = prunes
         self._arms = {c.arm: arm_of(c.strategy, c.name, c.backbone) for c in view.candidates}
         prices: dict[Arm, list[float]] = {}
         for candidate in view.candidates:
@@ -69,6 +74,7 @@ class Ours(Search):
         n_validated = view.n_development // _HOLD_OUT if single else view.n_development
         self._allocation = Allocation(knowledge(view), view.metric, view.n_development, n_validated)
         self._priced = priced
+        self._pruner = StrategyPruner(view.metric, (n_validated,))
 
     def next(self, history: History) -> Candidate | None:
         """The plan's choice."""
@@ -86,6 +92,26 @@ class Ours(Search):
             return None
         own = [c for c in left if self._arms[c.arm] == choice.arm]
         return own[int(self.rng.integers(len(own)))]
+
+    def stops(
+        self,
+        candidate: Candidate,
+        curve_validation: NDArray[np.float64],
+        curve_seconds: NDArray[np.float64],
+        history: History,
+    ) -> bool:
+        """Whether the pruner ends the run; of the table's curves all folds go side by side."""
+        if not self._prunes:
+            return False
+        study = _Trials([self._trial(run) for run in history])
+        n_epochs = int(candidate.settings.get("epochs", 1))
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params={STRATEGY: candidate.strategy},
+            distributions={STRATEGY: CategoricalDistribution(STRATEGIES)},
+            intermediate_values=_steps(curve_validation, n_epochs),
+        )
+        return self._pruner.prune(study, trial)  # type: ignore[arg-type]
 
     def pick(self, history: History) -> Candidate | None:
         """The best by validation score, or by the model."""
@@ -105,12 +131,35 @@ class Ours(Search):
             params={STRATEGY: arm.strategy},
             distributions={STRATEGY: CategoricalDistribution(STRATEGIES)},
             system_attrs={ARM: [arm.strategy, arm.recipe, arm.backbone]},
+            intermediate_values=_steps(
+                run.curve_validation, int(run.candidate.settings.get("epochs", 1))
+            ),
             user_attrs={
                 STATE: "complete" if run.is_complete else "pruned",
                 SECONDS: run.seconds,
                 COST: self._prices[arm] if self._priced else 0.0,
             },
         )
+
+
+class _Trials:
+    """As much of a study as the pruner asks for."""
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        self._trials = trials
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        return [trial for trial in self._trials if states is None or trial.state in states]
+
+
+def _steps(curve: NDArray[np.float64], n_epochs: int) -> dict[int, float]:
+    """Scores by Optuna's step."""
+    return {
+        round(PROGRESS_STEPS * (epoch + 1) / max(n_epochs, len(curve))): float(score)
+        for epoch, score in enumerate(curve)
+    }
 
 
 OURS = (
@@ -125,6 +174,12 @@ OURS = (
         "autotl-unpriced",
         "autotl, whatever trials cost",
         lambda view, rng: Ours(view, rng, priced=False),
+        is_random=True,
+    ),
+    Policy(
+        "autotl-unpruned",
+        "autotl without pruning",
+        lambda view, rng: Ours(view, rng, prunes=False),
         is_random=True,
     ),
     Policy(
