@@ -22,7 +22,10 @@ from autotl.search.objective import run_trial, tell
 from autotl.search.pruner import StrategyPruner
 from autotl.search.records import TrialStore
 from autotl.search.sampler import STRATEGY, StrategySampler
+from autotl.search.space import nearest_in_space
 from autotl.search.storage import open_storage
+from autotl.search.takeover import mark_complete, take_up
+from autotl.search.warm_start import WARM_START, WarmTrial
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig, Task, TrialRecord
 from autotl.tracking.base import FitRun
@@ -45,6 +48,7 @@ class StudySpec:
         seed: of sampler and trials.
         n_trials: at most so many; None: no limit.
         deadline: of the whole fit.
+        is_resumed: whether the folder holds a study that goes on.
     """
 
     name: str
@@ -54,15 +58,28 @@ class StudySpec:
     seed: int
     n_trials: int | None
     deadline: Deadline
+    is_resumed: bool = False
 
 
-def create_study(spec: StudySpec, profile: DatasetProfile) -> None:
+def create_study(spec: StudySpec, profile: DatasetProfile, warm: Sequence[WarmTrial] = ()) -> None:
     """Make the study in its storage and enqueue the first trials: the rules of thumb that apply.
 
     A fit's folder is its claim to the name: a study whose folder the user has deleted gives way.
+    One that is resumed keeps its trials, see :func:`~autotl.search.takeover.take_up`.
+
+    Args:
+        spec: of the study.
+        profile: of the data set.
+        warm: what did best elsewhere, tried after the rules of thumb.
+
+    Raises:
+        InputError: if a study that is resumed can't go on.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(spec.storage)
+    strategies = [STRATEGIES[name] for name in spec.strategies]
+    if spec.is_resumed and take_up(storage, spec.name, spec.folder, strategies, profile):
+        return
     if any(found.study_name == spec.name for found in storage.get_all_studies()):
         storage.delete_study(storage.get_study_id_from_name(spec.name))
     study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
@@ -70,6 +87,12 @@ def create_study(spec: StudySpec, profile: DatasetProfile) -> None:
     study.set_user_attr("autotl.strategies", list(spec.strategies))
     for params in first_trials(spec.strategies, profile):
         study.enqueue_trial(params)
+    for trial in warm:
+        values = trial.config.model_dump()
+        params = nearest_in_space(STRATEGIES[trial.strategy], values, profile)[0]
+        origin = {WARM_START: trial.source_study, f"{WARM_START}_distance": trial.distance}
+        study.enqueue_trial({STRATEGY: trial.strategy, **params}, user_attrs=origin)
+    mark_complete(study, strategies, profile)
 
 
 def first_trials(strategies: tuple[str, ...], profile: DatasetProfile) -> list[dict[str, Any]]:
