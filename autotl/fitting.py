@@ -113,7 +113,7 @@ def search(
     warm: list[WarmTrial] = []
     if place.is_resumed:
         n_ended = len(TrialStore(place.trials).load())
-        progress.note(f"study {place.study_name!r} goes on: {n_ended} trials have ended so far")
+        progress.note(f"study {place.study_name!r} goes on: trials that have ended: {n_ended}")
     elif config.warm_start:
         warm = warm_trials(
             place.output_dir,

@@ -108,8 +108,9 @@ def warm_trials(
         if best:
             found.append(best)
     if damaged:
-        named = ", ".join(damaged[:_N_NAMED]) + (", ..." if len(damaged) > _N_NAMED else "")
-        note(f"{len(damaged)} earlier fits can't be read and don't serve a warm start: {named}")
+        named = ", ".join(damaged[:_N_NAMED])
+        more = f" and {len(damaged) - _N_NAMED} more" if len(damaged) > _N_NAMED else ""
+        note(f"no warm start from earlier fits that can't be read: {named}{more}")
     chosen: list[WarmTrial] = []
     for rank in zip_longest(*found):
         for trial in rank:
