@@ -100,19 +100,19 @@ def search(
 ) -> bool:
     """Run the study; False if the user interrupted it."""
     progress.phase("search", deadline.shown_s)
+    n_ended = len(TrialStore(place.trials).load()) if place.is_resumed else 0
     spec = StudySpec(
         name=place.study_name,
         storage=place.storage,
         folder=place.folder,
         strategies=config.strategy_names,
-        seed=config.seed,
+        seed=config.seed + n_ended,  # what was drawn before isn't drawn again
         n_trials=config.n_trials,
         deadline=deadline,
         is_resumed=place.is_resumed,
     )
     warm: list[WarmTrial] = []
     if place.is_resumed:
-        n_ended = len(TrialStore(place.trials).load())
         progress.note(f"study {place.study_name!r} goes on: trials that have ended: {n_ended}")
     elif config.warm_start:
         warm = warm_trials(

@@ -20,7 +20,8 @@ from autotl.metrics import resolve_metric
 from autotl.workspace import SPLIT, STUDY, Workspace
 
 TEST_READ_BEFORE = (
-    "the locked test set had been looked at before, at the end of an earlier part of this study"
+    "the locked test set was looked at once at the end of an earlier part of this study, too: what "
+    "was chosen since then may know its score"
 )
 
 

@@ -24,15 +24,15 @@ from autotl.search.records import TrialStore
 from autotl.search.sampler import STRATEGY, StrategySampler
 from autotl.search.space import nearest_in_space
 from autotl.search.storage import open_storage
-from autotl.search.takeover import mark_complete, take_up
-from autotl.search.warm_start import WARM_START, WarmTrial
+from autotl.search.takeover import UNAFFORDABLE, mark_complete, take_up
+from autotl.search.warm_start import ORIGIN, WarmTrial
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig, Task, TrialRecord
 from autotl.tracking.base import FitRun
 
 _MAX_PASSED_OVER = 24
 """So many proposals in a row that were tried before or don't fit into the time left end it."""
-_REPEATED, _UNAFFORDABLE = "repeated", "unaffordable"
+_REPEATED, _UNAFFORDABLE = "repeated", UNAFFORDABLE
 _SEEDS_APART = 1_000_003
 
 
@@ -90,7 +90,7 @@ def create_study(spec: StudySpec, profile: DatasetProfile, warm: Sequence[WarmTr
     for trial in warm:
         values = trial.config.model_dump()
         params = nearest_in_space(STRATEGIES[trial.strategy], values, profile)[0]
-        origin = {WARM_START: trial.source_study, f"{WARM_START}_distance": trial.distance}
+        origin = dict(zip(ORIGIN, (trial.source_study, trial.distance), strict=True))
         study.enqueue_trial({STRATEGY: trial.strategy, **params}, user_attrs=origin)
     mark_complete(study, strategies, profile)
 

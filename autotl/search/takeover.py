@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -15,8 +16,11 @@ from autotl.search.objective import OPTUNA_STATES
 from autotl.search.records import TrialStore
 from autotl.search.sampler import STRATEGY
 from autotl.search.space import choices_of, params_within
+from autotl.search.warm_start import ORIGIN
 from autotl.strategies.base import Strategy, TrialRecord
 
+UNAFFORDABLE = "unaffordable"
+"""The state of a proposal that was passed over because the time left didn't allow it."""
 _CHOICES = "autotl.choices"
 """The study's attribute that holds what its parameters choose among; set when it is complete."""
 _FIXED = "fixed_params"
@@ -39,8 +43,9 @@ def take_up(
 ) -> bool:
     """Make a study ready to go on.
 
-    Trials that a killed process left running are told as what their record says, or failed; those
-    that wait are fitted to today's ranges.
+    Trials that a killed process left running are told as what their record says, or failed. First
+    trials that wait, or that the time of before didn't allow, get as many epochs as a trial can
+    afford now, and their turn.
 
     Args:
         storage: Optuna's.
@@ -73,12 +78,34 @@ def take_up(
     for trial in trials:
         if trial.state == TrialState.RUNNING:
             _close(study, storage, trial, records.get(trial.number))
-        elif trial.state == TrialState.WAITING and _FIXED in trial.system_attrs:
-            fixed = dict(trial.system_attrs[_FIXED])
-            chosen = fixed.pop(STRATEGY)
-            fixed = params_within(by_name[chosen], fixed, profile)
-            storage.set_trial_system_attr(trial._trial_id, _FIXED, {STRATEGY: chosen, **fixed})
+    due: dict[str, FrozenTrial] = {}
+    for trial in trials:
+        if _FIXED not in trial.system_attrs:
+            continue
+        params = _renewed(trial.system_attrs[_FIXED], by_name, profile)
+        if trial.state == TrialState.WAITING:
+            storage.set_trial_system_attr(trial._trial_id, _FIXED, params)
+        if trial.user_attrs.get("state") == UNAFFORDABLE:
+            due.setdefault(str(params), trial)
+        else:
+            due.pop(str(params), None)
+    for trial in due.values():
+        params = _renewed(trial.system_attrs[_FIXED], by_name, profile)
+        origin = {name: trial.user_attrs[name] for name in ORIGIN if name in trial.user_attrs}
+        study.enqueue_trial(params, user_attrs=origin)
     return True
+
+
+def _renewed(
+    params: Mapping[str, Any], strategies: Mapping[str, Strategy], profile: DatasetProfile
+) -> dict[str, Any]:
+    """Parameters of an enqueued trial within today's ranges."""
+    own = {name: value for name, value in params.items() if name != STRATEGY}
+    epochs = f"{params[STRATEGY]}.epochs"
+    if epochs in own:
+        own[epochs] = max(candidate.max_epochs for candidate in profile.backbones.values())
+    strategy = strategies[params[STRATEGY]]
+    return {STRATEGY: params[STRATEGY], **params_within(strategy, own, profile)}
 
 
 def _close(

@@ -24,6 +24,8 @@ from autotl.strategies.base import StrategyConfig
 
 WARM_START = "warm_start"
 """The attribute and tag of a trial that names the earlier fit that it comes from."""
+ORIGIN = (WARM_START, "warm_start_distance")
+"""All attributes of such a trial."""
 MAX_DISTANCE = 0.4
 """Of an earlier fit's data set, the most that lets its trials in. Halves of one data set are 0.04
 apart, a data set and a tenth of it up to 0.4, sets of photographs 0.14 to 0.36; photographs and
