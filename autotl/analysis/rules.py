@@ -1,6 +1,6 @@
 """The known rules of thumb, as data: when each applies, what it says, and how to test it.
 
-Every rule that applies is tried first in the search, and its outcome is told to the user: held, or
+What a rule advises is a recipe of the search, and its outcome is told to the user: held, or
 overturned, with both figures.
 """
 
@@ -31,7 +31,7 @@ class Rule:
         advice: what it says, in a sentence.
         source: where it comes from.
         trigger: from a profile, the figures that make it apply; None when it doesn't.
-        first_trial: parameters to try first, by the search's names; others are drawn.
+        recipe: of the search, by strategy and name, which tries it.
         favours: whether a (strategy, config) is what the rule advises.
         against: whether a (strategy, config) is what the rule advises against.
     """
@@ -40,7 +40,7 @@ class Rule:
     advice: str
     source: str
     trigger: Callable[[DatasetProfile], str | None]
-    first_trial: Mapping[str, Any]
+    recipe: tuple[str, str]
     favours: Callable[[str, Mapping[str, Any]], bool]
     against: Callable[[str, Mapping[str, Any]], bool]
 
@@ -92,32 +92,6 @@ def _bottleneck_head(head: str) -> Callable[[str, Mapping[str, Any]], bool]:
     return lambda strategy, config: strategy == "bottleneck" and config["head"] == head
 
 
-_SVM = {
-    "strategy": "bottleneck",
-    "bottleneck.layers": "last_4",
-    "bottleneck.head": "svm",
-    "bottleneck.balanced": False,
-}
-_FULL = {
-    "strategy": "finetune",
-    "finetune.freeze_depth": 0,
-    "finetune.lr": 2e-3,
-    "finetune.lr_ratio": 1.0,
-    "finetune.head": "random",
-    "finetune.augmentation": "light",
-    "finetune.mirror": False,
-}
-_SCRATCH = {
-    "strategy": "scratch",
-    "scratch.n_removed": 0,
-    "scratch.lr": 3e-3,
-    "scratch.augmentation": "light",
-    "scratch.mirror": False,
-}
-
-STARTING_POINTS: tuple[Mapping[str, Any], ...] = (_SVM, _FULL, _SCRATCH)
-"""One first trial of each strategy whatever the rules say, the cheapest first."""
-
 RULES: tuple[Rule, ...] = (
     Rule(
         "few samples: linear SVM",
@@ -125,7 +99,7 @@ RULES: tuple[Rule, ...] = (
         "linear SVM",
         _RAZAVIAN,
         _few,
-        _SVM,
+        ("bottleneck", "last_4-svm"),
         _is("bottleneck"),
         lambda strategy, _config: strategy != "bottleneck",
     ),
@@ -134,7 +108,7 @@ RULES: tuple[Rule, ...] = (
         "with a few thousand samples and augmentation, fine-tune",
         _FOLKLORE,
         _moderate,
-        _FULL,
+        ("finetune", "full-2e-3"),
         _is("finetune"),
         lambda strategy, _config: strategy != "finetune",
     ),
@@ -143,7 +117,7 @@ RULES: tuple[Rule, ...] = (
         "a data set close to the source domain gains from the pretrained weights",
         _YOSINSKI,
         _close,
-        _FULL,
+        ("finetune", "full-2e-3"),
         lambda strategy, _config: strategy != "scratch",
         _is("scratch"),
     ),
@@ -152,7 +126,7 @@ RULES: tuple[Rule, ...] = (
         "a very different domain is better trained from scratch",
         _FOLKLORE,
         _far,
-        _SCRATCH,
+        ("scratch", "whole"),
         _is("scratch"),
         lambda strategy, _config: strategy != "scratch",
     ),
@@ -161,7 +135,7 @@ RULES: tuple[Rule, ...] = (
         "fine-tune the backbone with a learning rate ten times smaller than the head's",
         _FOLKLORE,
         _always,
-        _FULL | {"finetune.lr_ratio": 0.1},
+        ("finetune", "tenth"),
         _finetune_where(lambda config: config["lr_ratio"] <= 0.2),
         _finetune_where(lambda config: config["lr_ratio"] >= 0.5),
     ),
@@ -170,7 +144,7 @@ RULES: tuple[Rule, ...] = (
         "freeze the first layers and train the later ones",
         _YOSINSKI,
         _always,
-        _FULL | {"finetune.freeze_depth": 2, "finetune.lr_ratio": 0.1},
+        ("finetune", "freeze-first"),
         _finetune_where(lambda config: config["freeze_depth"] > 0),
         _finetune_where(lambda config: config["freeze_depth"] == 0),
     ),
@@ -180,7 +154,7 @@ RULES: tuple[Rule, ...] = (
         "take a shallower one",
         _FOLKLORE,
         _overfits,
-        _SCRATCH | {"scratch.n_removed": 1},
+        ("scratch", "shallow-1"),
         lambda strategy, config: strategy == "scratch" and config["n_removed"] > 0,
         lambda strategy, config: strategy == "scratch" and config["n_removed"] == 0,
     ),
@@ -189,7 +163,7 @@ RULES: tuple[Rule, ...] = (
         "on a frozen base, put a linear SVM rather than a new softmax layer",
         _RAZAVIAN,
         _always,
-        _SVM | {"bottleneck.head": "logistic"},
+        ("bottleneck", "last_4-logistic"),
         _bottleneck_head("svm"),
         _bottleneck_head("logistic"),
     ),

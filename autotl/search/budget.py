@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from statistics import median
-
 from autotl.runtime import Deadline
-from autotl.strategies.base import TrialRecord
 
 CLOSING_S = 6.0
 """For the decision, the test, the report and the records."""
@@ -30,19 +26,6 @@ def affordable_epochs(search_s: float, epoch_s: float) -> int:
     return int(min(MAX_EPOCHS, max(1.0, TRIAL_SHARE * search_s / epoch_s)))
 
 
-def correction(records: Iterable[TrialRecord], strategy: str) -> float:
-    """By what to multiply a strategy's predicted seconds: what its trials took against them.
-
-    The median over the complete trials, between 1/8 and 8; 1 without any.
-    """
-    ratios = [
-        record.seconds / record.cost_s
-        for record in records
-        if record.strategy == strategy and record.state == "complete" and record.cost_s > 0
-    ]
-    return min(8.0, max(0.125, median(ratios))) if ratios else 1.0
-
-
 class SearchBudget:
     """The time of a search, with what the final fit will take kept back.
 
@@ -60,13 +43,16 @@ class SearchBudget:
         """Seconds of the final fit of a config whose trial takes that long."""
         return trial_s * self._refit_share
 
-    def deadline_for(self, trial_s: float, records: Iterable[TrialRecord]) -> Deadline:
+    def deadline_for(self, trial_s: float, best_s: float | None = None) -> Deadline:
         """When a trial must have ended, so that the final fit of it or of the best still fits in.
 
         Args:
             trial_s: predicted seconds of the trial.
-            records: ended trials.
+            best_s: seconds of the best trial so far; None: there is none.
         """
-        scores = [(r.result.score, r.seconds) for r in records if r.result is not None]
-        _, best_s = max(scores, default=(0.0, 0.0))
-        return self._deadline.earlier(CLOSING_S + self.refit_s(max(trial_s, best_s)))
+        return self._deadline.earlier(CLOSING_S + self.refit_s(max(trial_s, best_s or 0.0)))
+
+    def fits(self, trial_s: float, best_s: float | None = None) -> bool:
+        """Whether a trial can be ended in time; arguments as of :meth:`deadline_for`."""
+        deadline = self.deadline_for(trial_s, best_s)
+        return not deadline.passed and deadline.left_s() >= trial_s

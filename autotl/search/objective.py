@@ -16,6 +16,7 @@ from autotl.analysis.profile import DatasetProfile
 from autotl.progress import Progress
 from autotl.runtime import Deadline
 from autotl.search.interrupts import uninterrupted
+from autotl.search.plan import COST, SECONDS, STATE
 from autotl.search.pruner import PROGRESS_STEPS
 from autotl.search.warm_start import WARM_START
 from autotl.strategies.base import (
@@ -175,7 +176,9 @@ def out_of_memory(error: BaseException) -> str | None:
 
 def tell(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> None:
     """Tell Optuna how a trial ended."""
-    trial.set_user_attr("state", record.state)
+    trial.set_user_attr(STATE, record.state)
+    trial.set_user_attr(SECONDS, record.seconds)
+    trial.set_user_attr(COST, record.cost_s)
     if record.error is not None:
         trial.set_user_attr("error", record.error)
     study.tell(

@@ -1,51 +1,81 @@
-"""Ends a trial that is behind the others of its own strategy at the same share of its work."""
+"""Ends a trial that won't become the best of its own strategy, as far as can be told so far."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from optuna import Study
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from autotl.search.sampler import STRATEGY
+from autotl.search.knowledge import from_logit, to_logit
+from autotl.search.plan import strategy_of
 
 PROGRESS_STEPS = 1000
 """Optuna's steps are integers: progress in thousandths."""
+GRACE = 0.25
+"""Share of the first fold's epochs before which nothing is pruned."""
+DRIFT = 4.0
+"""Standard deviation by which one trial still gains on another over the rest of a fold's epochs,
+in units of the rest's share and of the score's standard error (``studies/regret``)."""
+CLEAR = 2.0
+"""So many standard deviations behind is clearly behind."""
 
 
 class StrategyPruner(BasePruner):
-    """The median rule among finished trials of the same strategy, at equal progress.
+    """Compares a trial with the best finished one of its strategy, at equal progress.
 
-    A trial ends when its best score so far is below the median of what the others' best scores
-    were at the same share of their own work (Golovin et al. 2017, section 3.2.2, by share instead
-    of by step, since trials differ in their number of epochs). Others that had reported nothing
-    by then don't count.
+    Both were validated on the same samples in the same order, so that the lead at equal progress
+    tells of the lead at the end, but for what the rest of a fold's epochs changes, and the samples
+    of the folds to come. A trial ends when it is behind by more than both make up for.
 
     Args:
-        n_startup_trials: finished trials of the strategy before any is pruned.
-        grace: share of a trial's work before which it isn't pruned, in [0, 1].
+        metric: name of the metric.
+        fold_sizes: validation samples of each fold, in the order in which they are trained.
     """
 
-    def __init__(self, n_startup_trials: int = 3, grace: float = 0.25) -> None:
-        self._n_startup_trials = n_startup_trials
-        self._grace = grace
+    def __init__(self, metric: str, fold_sizes: Sequence[int]) -> None:
+        self._metric = metric
+        self._fold_sizes = tuple(fold_sizes)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trial should end now."""
         step = trial.last_step
-        if step is None or step < self._grace * PROGRESS_STEPS:
+        if step is None or step * len(self._fold_sizes) < GRACE * PROGRESS_STEPS:
             return False
-        strategy = trial.params.get(STRATEGY)
         others = [
             other
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if other.params.get(STRATEGY) == strategy
-            and min(other.intermediate_values, default=np.inf) <= step
+            if strategy_of(other) == strategy_of(trial)
+            and other.value is not None
+            and min(other.intermediate_values, default=math.inf) <= step
         ]
-        if len(others) < self._n_startup_trials:
+        if not others:
             return False
-        mine = _best_until(trial, step)
-        return bool(mine < np.median([_best_until(other, step) for other in others]))
+        best = max(others, key=lambda other: other.value or 0.0)
+        mine, its = self._share(_best_until(trial, step)), self._share(_best_until(best, step))
+        return bool(its - mine > CLEAR * self.deviation(step, its))
+
+    def deviation(self, step: int, score: float) -> float:
+        """Standard deviation of the lead's change until the end.
+
+        Args:
+            step: of :data:`PROGRESS_STEPS`.
+            score: about which both trials are, in (0, 1).
+        """
+        n_folds = len(self._fold_sizes)
+        begun = min(n_folds, max(1, math.ceil(step * n_folds / PROGRESS_STEPS)))
+        n_seen, n_all = sum(self._fold_sizes[:begun]), sum(self._fold_sizes)
+        left = begun - step * n_folds / PROGRESS_STEPS  # of the fold under way
+        of_epochs = (DRIFT * left / begun) ** 2 / n_seen
+        of_samples = 1.0 / n_seen - 1.0 / n_all
+        return math.sqrt(max(score * (1.0 - score), 1.0 / n_all) * (of_epochs + of_samples))
+
+    def _share(self, score: float) -> float:
+        """The score as if it were an accuracy."""
+        return from_logit("accuracy", to_logit(self._metric, score, 1e6))
 
 
 def _best_until(trial: FrozenTrial, step: int) -> float:

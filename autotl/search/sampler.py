@@ -1,65 +1,70 @@
-"""One Optuna study over several strategies: which strategy next, and its parameters.
+"""One Optuna study over several strategies: which arm next, and the settings that it leaves open.
 
 A flat categorical parameter under TPE collapses onto an early lucky branch (optuna issue 3826), and
-grouped TPE splits good from bad trials over all branches together (issue 5299). So the strategy is
-chosen here, and its parameters by a TPE of its own that sees that strategy's trials only. All
-state is in Optuna's storage.
+grouped TPE splits good from bad trials over all branches together (issue 5299). So strategy, recipe
+and backbone are chosen by the plan, and what a recipe doesn't say by a TPE of the strategy's own
+that sees that strategy's trials only. All state is in Optuna's storage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from typing import Any
 
-import numpy as np
 from optuna import Study
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-STRATEGY = "strategy"
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-_FIRST_TRIALS = 2
-_TEMPERATURE = 0.03
-_FLOOR = 0.1
+from autotl.search.knowledge import DRAWN, Arm
+from autotl.search.plan import ARM, STRATEGY, Plan, arm_of, strategy_of
 
 
 class StrategySampler(BaseSampler):
-    """Chooses a strategy by what each has reached, then its parameters by that strategy's TPE.
-
-    Every strategy gets two trials, failed ones included; from then on one is drawn with a
-    probability that falls by a factor of e for every 3 points that its best trial lies behind the
-    best of all, and never below a tenth of the leader's.
+    """Answers a trial's parameters with its arm's; what these leave open a TPE draws.
 
     Args:
-        strategies: their names; earlier ones get their first trials earlier.
-        seed: draws depend on it and on the trial's number alone.
+        plan: says which arm is next.
+        seed: of the draws.
         n_startup_trials: finished trials of a strategy before its TPE leaves random search.
     """
 
-    def __init__(self, strategies: Sequence[str], seed: int, n_startup_trials: int = 4) -> None:
-        self._strategies = tuple(strategies)
+    def __init__(self, plan: Plan, seed: int, n_startup_trials: int = 4) -> None:
+        self._plan = plan
         self._seed = seed
         self._n_startup_trials = n_startup_trials
         self._tpes: dict[str, TPESampler] = {}
-        self._chosen: tuple[int, str] | None = None
+        self._chosen: tuple[int, Arm] | None = None
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Choose the trial's arm, as soon as it is asked for, and note it."""
+        self._arm(study, trial)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """The strategy, and the parameters that this strategy's TPE models together."""
-        strategy = self._choose(study, trial)
-        space = self._tpe(strategy).infer_relative_search_space(
-            _OwnTrials(study, strategy),  # type: ignore[arg-type]
-            trial,
-        )
-        return {STRATEGY: CategoricalDistribution(self._strategies), **space}
+        """The strategy, and of drawn settings those that the strategy's TPE models together."""
+        arm = self._arm(study, trial)
+        space: dict[str, BaseDistribution] = {}
+        if arm.recipe == DRAWN:
+            space = self._tpe(arm.strategy).infer_relative_search_space(
+                _OwnTrials(study, arm.strategy),  # type: ignore[arg-type]
+                trial,
+            )
+        answered = self._answers(arm)
+        space = {name: own for name, own in space.items() if name not in answered}
+        return {STRATEGY: CategoricalDistribution(self._plan.strategies), **space}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The strategy and its jointly modelled parameters."""
-        strategy = self._choose(study, trial)
+        strategy = self._arm(study, trial).strategy
         own = {name: space for name, space in search_space.items() if name != STRATEGY}
         params = self._tpe(strategy).sample_relative(
             _OwnTrials(study, strategy),  # type: ignore[arg-type]
@@ -75,12 +80,15 @@ class StrategySampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """One parameter by itself, where no joint model exists yet."""
-        strategy = self._choose(study, trial)
+        """One parameter by itself: the arm's, or drawn where no joint model exists yet."""
+        arm = self._arm(study, trial)
         if param_name == STRATEGY:
-            return strategy
-        return self._tpe(strategy).sample_independent(
-            _OwnTrials(study, strategy),  # type: ignore[arg-type]
+            return arm.strategy
+        answered = self._answers(arm)
+        if param_name in answered:
+            return _nearest(answered[param_name], param_distribution)
+        return self._tpe(arm.strategy).sample_independent(
+            _OwnTrials(study, arm.strategy),  # type: ignore[arg-type]
             trial,
             param_name,
             param_distribution,
@@ -95,41 +103,35 @@ class StrategySampler(BaseSampler):
         if strategy not in self._tpes:
             self._tpes[strategy] = TPESampler(
                 n_startup_trials=self._n_startup_trials,
-                seed=self._seed + self._strategies.index(strategy),
+                seed=self._seed + self._plan.strategies.index(strategy),
             )
         return self._tpes[strategy]
 
-    def _choose(self, study: Study, trial: FrozenTrial) -> str:
-        """The trial's strategy: the one it has or was enqueued with, or a new choice."""
-        given = _strategy_of(trial)
-        if given is not None:
-            return given
-        if self._chosen is None or self._chosen[0] != trial.number:
-            self._chosen = (trial.number, self._draw(study, trial))
-        return self._chosen[1]
+    def _answers(self, arm: Arm) -> dict[str, Any]:
+        return dict(self._plan.params(arm)) if arm.backbone else {}
 
-    def _draw(self, study: Study, trial: FrozenTrial) -> str:
-        earlier = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
-        best = np.full(len(self._strategies), -np.inf)
-        for index, strategy in enumerate(self._strategies):
-            own = [t for t in earlier if _strategy_of(t) == strategy]
-            if len(own) < _FIRST_TRIALS:
-                return strategy
-            values = [
-                t.value for t in own if t.state == TrialState.COMPLETE and t.value is not None
-            ]
-            best[index] = max(values, default=-np.inf)
-        if not np.isfinite(best).any():
-            best[:] = 0.0
-        weights = np.maximum(np.exp((best - best.max()) / _TEMPERATURE), _FLOOR)
-        rng = np.random.default_rng([self._seed, trial.number])
-        return str(rng.choice(self._strategies, p=weights / weights.sum()))
+    def _arm(self, study: Study, trial: FrozenTrial) -> Arm:
+        """The trial's arm: the one it has or was enqueued with, or the plan's, which is noted."""
+        if self._chosen is not None and self._chosen[0] == trial.number:
+            return self._chosen[1]
+        arm = arm_of(trial)
+        if arm is None:
+            choice = self._plan.next(
+                [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+            )
+            arm = self._plan.arms[-1] if choice is None else choice.arm
+            study._storage.set_trial_system_attr(
+                trial._trial_id, ARM, [arm.strategy, arm.recipe, arm.backbone]
+            )
+        self._chosen = (trial.number, arm)
+        return arm
 
 
-def _strategy_of(trial: FrozenTrial) -> str | None:
-    fixed = trial.system_attrs.get("fixed_params", {})
-    strategy = trial.params.get(STRATEGY, fixed.get(STRATEGY))
-    return None if strategy is None else str(strategy)
+def _nearest(value: Any, distribution: BaseDistribution) -> Any:
+    """The value, or that end of a range which is nearest to it."""
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return min(distribution.high, max(distribution.low, value))
+    return value
 
 
 class _OwnTrials:
@@ -156,4 +158,4 @@ class _OwnTrials:
         return self._own(self._study._get_trials(deepcopy, states, use_cache))
 
     def _own(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        return [trial for trial in trials if _strategy_of(trial) == self._strategy]
+        return [trial for trial in trials if strategy_of(trial) == self._strategy]

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from autotl.analysis.profile import DatasetProfile
-from autotl.analysis.rules import STARTING_POINTS, triggered
 from autotl.progress import Progress
 from autotl.runtime import NEVER, Deadline
-from autotl.search.budget import SearchBudget, correction
+from autotl.search.allocation import Allocation
+from autotl.search.arms import arms_of, config_of, params_of
+from autotl.search.budget import SearchBudget
 from autotl.search.interrupts import uninterrupted
+from autotl.search.knowledge import Arm, shipped
 from autotl.search.objective import run_trial, tell
+from autotl.search.plan import SECONDS, STATE, STRATEGY, Plan, correction, strategy_of
 from autotl.search.pruner import StrategyPruner
 from autotl.search.records import TrialStore
-from autotl.search.sampler import STRATEGY, StrategySampler
-from autotl.search.space import nearest_in_space
+from autotl.search.sampler import StrategySampler
 from autotl.search.storage import open_storage
 from autotl.search.takeover import UNAFFORDABLE, mark_complete, take_up
-from autotl.search.warm_start import ORIGIN, WarmTrial
+from autotl.search.warm_start import WarmTrial, hold, release
 from autotl.strategies import STRATEGIES
-from autotl.strategies.base import StrategyConfig, Task, TrialRecord
+from autotl.strategies.base import StrategyConfig, Task
 from autotl.tracking.base import FitRun
 
 _MAX_PASSED_OVER = 24
@@ -62,7 +63,7 @@ class StudySpec:
 
 
 def create_study(spec: StudySpec, profile: DatasetProfile, warm: Sequence[WarmTrial] = ()) -> None:
-    """Make the study in its storage and enqueue the first trials: the rules of thumb that apply.
+    """Make the study in its storage.
 
     A fit's folder is its claim to the name: a study whose folder the user has deleted gives way.
     One that is resumed keeps its trials, see :func:`~autotl.search.takeover.take_up`.
@@ -70,7 +71,7 @@ def create_study(spec: StudySpec, profile: DatasetProfile, warm: Sequence[WarmTr
     Args:
         spec: of the study.
         profile: of the data set.
-        warm: what did best elsewhere, tried after the rules of thumb.
+        warm: what did best elsewhere; it is tried as soon as a first trial has finished.
 
     Raises:
         InputError: if a study that is resumed can't go on.
@@ -85,40 +86,8 @@ def create_study(spec: StudySpec, profile: DatasetProfile, warm: Sequence[WarmTr
     study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
     study.set_user_attr("autotl.fingerprint", profile.fingerprint)
     study.set_user_attr("autotl.strategies", list(spec.strategies))
-    for params in first_trials(spec.strategies, profile):
-        study.enqueue_trial(params)
-    for trial in warm:
-        values = trial.config.model_dump()
-        params = nearest_in_space(STRATEGIES[trial.strategy], values, profile)[0]
-        origin = dict(zip(ORIGIN, (trial.source_study, trial.distance), strict=True))
-        study.enqueue_trial({STRATEGY: trial.strategy, **params}, user_attrs=origin)
+    hold(study, warm, profile)
     mark_complete(study, strategies, profile)
-
-
-def first_trials(strategies: tuple[str, ...], profile: DatasetProfile) -> list[dict[str, Any]]:
-    """What is tried first: one trial of each strategy, cheapest first, then the rules of thumb.
-
-    The bottleneck is tried on every backbone, the others start on the one whose source domain is
-    closest. They get as many epochs as a trial can afford; what they leave open is drawn.
-    """
-    epochs = max(candidate.max_epochs for candidate in profile.backbones.values())
-    closest = max(
-        profile.backbones, key=lambda name: profile.backbones[name].similarity.value or 0.0
-    )
-    points = [_of_backbone(STARTING_POINTS[0], name) for name in profile.backbones]
-    points += [_of_backbone(point, closest) for point in STARTING_POINTS]
-    points += [_of_backbone(rule.first_trial, closest) for rule, _ in triggered(profile)]
-    unique: list[dict[str, Any]] = []
-    for params in points:
-        if params[STRATEGY] != "bottleneck":
-            params[f"{params[STRATEGY]}.epochs"] = epochs
-        if params[STRATEGY] in strategies and params not in unique:
-            unique.append(params)
-    return unique
-
-
-def _of_backbone(params: Mapping[str, Any], backbone: str) -> dict[str, Any]:
-    return {**params, f"{params[STRATEGY]}.backbone": backbone}
 
 
 def run_worker(
@@ -146,29 +115,56 @@ def run_worker(
         Whether it ended by itself; False after the user's interrupt.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = StrategySampler(spec.strategies, spec.seed + _SEEDS_APART * worker)
-    study = optuna.load_study(
-        study_name=spec.name,
-        storage=open_storage(spec.storage),
-        sampler=sampler,
-        pruner=StrategyPruner(),
-    )
-    store = TrialStore(spec.folder / "trials")
     budget = SearchBudget(
         spec.deadline, sum(len(fold.train) for fold in task.folds), len(task.labels)
     )
+    storage = open_storage(spec.storage)
+    pruner = StrategyPruner(task.metric.name, [len(fold.validation) for fold in task.folds])
+    study = optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
+    plan = plan_for(
+        spec.strategies, task, profile, lambda seconds: budget.fits(seconds, _best_s(study))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.sampler = StrategySampler(plan, spec.seed + _SEEDS_APART * worker)
     try:
-        _run_trials(study, store, budget, spec, task, profile, fit_run, progress)
+        _run_trials(study, plan, budget, spec, task, profile, fit_run, progress)
     except KeyboardInterrupt:
         return False
     return True
 
 
+def plan_for(
+    strategies: Sequence[str],
+    task: Task,
+    profile: DatasetProfile,
+    fits: Callable[[float], bool],
+) -> Plan:
+    """The plan of a search.
+
+    Args:
+        strategies: names.
+        task: what to train on.
+        profile: of the data set.
+        fits: whether a trial of so many seconds still fits into the time.
+    """
+    arms = arms_of(strategies, profile)
+
+    def price(arm: Arm) -> float:
+        return STRATEGIES[arm.strategy].cost(config_of(arm, profile), task)
+
+    allocation = Allocation(
+        knowledge=shipped(),
+        metric=task.metric.name,
+        n_samples=len(task.labels),
+        n_validated=sum(len(fold.validation) for fold in task.folds),
+    )
+    return Plan(arms, price, allocation, lambda arm: params_of(arm, profile), fits)
+
+
 def _run_trials(
     study: optuna.Study,
-    store: TrialStore,
+    plan: Plan,
     budget: SearchBudget,
     spec: StudySpec,
     task: Task,
@@ -176,15 +172,17 @@ def _run_trials(
     fit_run: FitRun,
     progress: Progress,
 ) -> None:
+    store = TrialStore(spec.folder / "trials")
     n_passed_over = 0
     while n_passed_over < _MAX_PASSED_OVER:
-        records = store.load()
-        usable = any(record.result is not None for record in records)
-        if records and budget.deadline_for(0.0, records).passed:
-            return
         # SQLite knows no row locks: without the file's, two workers may get the same trial.
         with uninterrupted(), FileLock(store.folder / "ask.lock"):
             if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
+                return
+            release(study)
+            trials = study.get_trials(deepcopy=False)
+            waiting = any(trial.state == TrialState.WAITING for trial in trials)
+            if not waiting and plan.next(trials) is None:
                 return
             trial = study.ask()
         try:
@@ -192,14 +190,15 @@ def _run_trials(
                 strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
                 config = strategy.suggest(trial, profile)
                 cost_s = strategy.cost(config, task)
-                predicted_s = cost_s * correction(records, strategy.name)
-                deadline = budget.deadline_for(predicted_s, records) if usable else NEVER
-                repeats = _has_ended(records, strategy.name, config)
-                if repeats or deadline.left_s() < predicted_s:
-                    trial.set_user_attr("state", _REPEATED if repeats else _UNAFFORDABLE)
+                predicted_s = cost_s * correction(trials, strategy.name)
+                best_s = _best_s(study)
+                repeats = _has_ended(trials, strategy.name, config)
+                if repeats or (trials and not budget.fits(predicted_s, best_s)):
+                    trial.set_user_attr(STATE, _REPEATED if repeats else _UNAFFORDABLE)
                     study.tell(trial, state=TrialState.FAIL)
                     n_passed_over += 1
                     continue
+                deadline = NEVER if best_s is None else budget.deadline_for(predicted_s, best_s)
             n_passed_over = 0
             record = run_trial(
                 trial, strategy, config, task, profile, fit_run, deadline, progress, predicted_s
@@ -216,14 +215,21 @@ def _run_trials(
             raise KeyboardInterrupt
 
 
-def _has_ended(records: Sequence[TrialRecord], strategy: str, config: StrategyConfig) -> bool:
+def _best_s(study: optuna.Study) -> float | None:
+    """Seconds of the best finished trial; None without any."""
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    scores = [(trial.value or 0.0, trial.user_attrs.get(SECONDS, 0.0)) for trial in finished]
+    return max(scores)[1] if scores else None
+
+
+def _has_ended(trials: Sequence[FrozenTrial], strategy: str, config: StrategyConfig) -> bool:
     """Whether the same config was run to its end, or pruned: it would do the same again."""
     values = config.model_dump()
     return any(
-        record.strategy == strategy
-        and record.config == values
-        and record.state in ("complete", "pruned")
-        for record in records
+        trial.user_attrs.get("config") == values
+        and trial.user_attrs.get(STATE) in ("complete", "pruned")
+        and strategy_of(trial) == strategy
+        for trial in trials
     )
 
 
@@ -231,6 +237,6 @@ def _n_begun(study: optuna.Study) -> int:
     """Trials that are running or have ended, those that were passed over not counted."""
     return sum(
         trial.state != TrialState.WAITING
-        and trial.user_attrs.get("state") not in (_REPEATED, _UNAFFORDABLE)
+        and trial.user_attrs.get(STATE) not in (_REPEATED, _UNAFFORDABLE)
         for trial in study.get_trials(deepcopy=False)
     )

@@ -14,11 +14,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.trial import TrialState
 from pydantic import ValidationError
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.profile_distance import profile_distance
-from autotl.search.space import nearest_in_space
+from autotl.search.plan import STRATEGY
+from autotl.search.space import within
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig
 
@@ -26,6 +29,8 @@ WARM_START = "warm_start"
 """The attribute and tag of a trial that names the earlier fit that it comes from."""
 ORIGIN = (WARM_START, "warm_start_distance")
 """All attributes of such a trial."""
+HELD = "autotl.warm"
+"""The study's attribute with what waits for its first result."""
 MAX_DISTANCE = 0.4
 """Of an earlier fit's data set, the most that lets its trials in. Halves of one data set are 0.04
 apart, a data set and a tenth of it up to 0.4, sets of photographs 0.14 to 0.36; photographs and
@@ -175,4 +180,29 @@ def _adapted(
         now = profile.backbones[backbone].max_epochs
         epochs = min(now, round(epochs * max(1.0, now / before)))
         config = config.model_copy(update={"epochs": max(1, epochs)})
-    return nearest_in_space(STRATEGIES[strategy], config.model_dump(), profile)[1]
+    params = STRATEGIES[strategy].params(config, profile)
+    return within(STRATEGIES[strategy], params, profile)[1]
+
+
+def hold(study: optuna.Study, trials: Sequence[WarmTrial], profile: DatasetProfile) -> None:
+    """Keep warm trials with a study until it has a first result: see :func:`release`."""
+    held = []
+    for trial in trials:
+        strategy = STRATEGIES[trial.strategy]
+        params = within(strategy, strategy.params(trial.config, profile), profile)[0]
+        origin = dict(zip(ORIGIN, (trial.source_study, trial.distance), strict=True))
+        held.append([{STRATEGY: trial.strategy, **params}, origin])
+    study.set_user_attr(HELD, held)
+
+
+def release(study: optuna.Study) -> None:
+    """Enqueue what is held, once a trial has finished.
+
+    Before that the plan chooses, so that the quickest model is there first whatever did best
+    elsewhere.
+    """
+    held = study.user_attrs.get(HELD)
+    if held and study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        study.set_user_attr(HELD, [])
+        for params, origin in held:
+            study.enqueue_trial(params, user_attrs=origin)

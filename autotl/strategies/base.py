@@ -234,6 +234,13 @@ class Strategy(Protocol):
         """Choose a config; every parameter's name starts with the strategy's name and a dot."""
         ...
 
+    def params(self, config: Any, profile: DatasetProfile) -> dict[str, Any]:
+        """The inverse of :meth:`suggest`: parameters that it makes this config from.
+
+        What lies outside of the search space is moved to its nearest value.
+        """
+        ...
+
     def run(self, config: Any, task: Task, reporter: Reporter) -> TrialResult:
         """Train and validate on every fold."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from autotl.strategies.path import Head
 
 Layers = Literal["last", "second_last", "third_last", "last_2", "last_4", "all"]
 
-_LAYERS: tuple[Layers, ...] = ("last", "second_last", "third_last", "last_2", "last_4", "all")
+LAYERS: tuple[Layers, ...] = ("last", "second_last", "third_last", "last_2", "last_4", "all")
 
 
 def depths_of(layers: Layers, num_stages: int) -> tuple[int, ...]:
@@ -73,10 +73,15 @@ class Bottleneck:
         """Choose backbone, layers, head and class weights; ``C`` is found by every fit."""
         return BottleneckConfig(
             backbone=suggest_backbone(trial, self.name, profile),
-            layers=trial.suggest_categorical("bottleneck.layers", _LAYERS),
+            layers=trial.suggest_categorical("bottleneck.layers", LAYERS),
             head=trial.suggest_categorical("bottleneck.head", ("svm", "logistic")),
             balanced=trial.suggest_categorical("bottleneck.balanced", (False, True)),
         )
+
+    def params(self, config: BottleneckConfig, profile: DatasetProfile) -> dict[str, Any]:
+        """The parameters from which :meth:`suggest` makes this config, but for its ``C``."""
+        names = ("backbone", "layers", "head", "balanced")
+        return {f"bottleneck.{name}": getattr(config, name) for name in names}
 
     def run(self, config: BottleneckConfig, task: Task, reporter: Reporter) -> TrialResult:
         """Train and validate on every fold."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,15 +22,12 @@ from autotl.strategies.base import (
 )
 from autotl.strategies.fitted import FittedModel
 from autotl.strategies.linear import solve_linear
-from autotl.strategies.training import (
-    ParameterGroup,
-    TrainingConfig,
-    suggest_training,
-    train_network,
-    training_cost,
-)
+from autotl.strategies.optimizer import ParameterGroup
+from autotl.strategies.space import suggest_training, training_params
+from autotl.strategies.training import TrainingConfig, train_network, training_cost
 
 _PROBE_C = 0.01
+_PULLS = (0.0, 3.0)
 _N_VIEWS = 8
 """As good as new views in every epoch within the noise; 4 cost 0.8 points (studies/reuse)."""
 
@@ -50,7 +47,7 @@ class FinetuneConfig(TrainingConfig):
         frozen_epochs: epochs before the others in which the head alone is trained, by a schedule
             of their own (Howard and Gugger 2020, arXiv 2002.04688).
         pull: of the backbone's weights back to the pretrained ones, see
-            :class:`~autotl.strategies.training.ParameterGroup`.
+            :class:`~autotl.strategies.optimizer.ParameterGroup`.
     """
 
     freeze_depth: int
@@ -71,24 +68,52 @@ class Finetune:
     def suggest(self, trial: Trial, profile: DatasetProfile) -> FinetuneConfig:
         """Choose backbone, what to freeze, the rates, the head's start and the training.
 
-        ``finetune.freeze_depth`` counts the stages of the deepest candidate; for a backbone with
-        fewer stages it means the same share of them.
+        ``finetune.freeze_depth`` and ``finetune.freeze_above`` count the stages of the deepest
+        candidate; for a backbone with fewer stages they mean the same share of them. What would
+        change nothing in a config is left at its default, so that equal configs are equal.
         """
         training = suggest_training(trial, self.name, profile, lr=(1e-4, 1e-2))
-        deepest = max(candidate.num_stages for candidate in profile.backbones.values())
+        deepest = _deepest(profile)
         freeze = trial.suggest_int("finetune.freeze_depth", 0, deepest)
+        above = trial.suggest_int("finetune.freeze_above", 1, deepest)
         own_stages = profile.backbones[training["backbone"]].num_stages
-        depth = round(freeze * own_stages / deepest)
+        depth, end = round(freeze * own_stages / deepest), round(above * own_stages / deepest)
         n_views = trial.suggest_categorical("finetune.n_views", (0, _N_VIEWS))
-        if not depth or training["augmentation"] == "none":
-            n_views = 0  # it would change nothing
+        lr_ratio = trial.suggest_float("finetune.lr_ratio", 0.01, 1.0, log=True)
+        layer_decay = trial.suggest_float("finetune.layer_decay", 0.1, 1.0, log=True)
+        pull = trial.suggest_categorical("finetune.pull", _PULLS)
+        frozen_epochs = trial.suggest_categorical("finetune.frozen_epochs", (0, 1))
+        is_head_only = depth == own_stages
         return FinetuneConfig(
             freeze_depth=depth,
-            n_views=n_views,
-            lr_ratio=trial.suggest_float("finetune.lr_ratio", 0.01, 1.0, log=True),
+            freeze_above=end if depth < end < own_stages else None,
+            n_views=n_views if depth and training["augmentation"] != "none" else 0,
+            lr_ratio=1.0 if is_head_only else lr_ratio,
+            layer_decay=1.0 if is_head_only else layer_decay,
             head=trial.suggest_categorical("finetune.head", ("random", "probe")),
+            frozen_epochs=0 if is_head_only else frozen_epochs,
+            pull=0.0 if is_head_only else pull,
+            optimizer=trial.suggest_categorical("finetune.optimizer", ("adamw", "sgd")),
             **training,
         )
+
+    def params(self, config: FinetuneConfig, profile: DatasetProfile) -> dict[str, Any]:
+        """The parameters from which :meth:`suggest` makes this config, or the nearest one."""
+        deepest, own_stages = _deepest(profile), profile.backbones[config.backbone].num_stages
+        above = own_stages if config.freeze_above is None else config.freeze_above
+        values = {
+            "freeze_depth": round(config.freeze_depth * deepest / own_stages),
+            "freeze_above": max(1, round(above * deepest / own_stages)),
+            "n_views": _N_VIEWS if config.n_views else 0,
+            "lr_ratio": config.lr_ratio,
+            "layer_decay": max(0.1, config.layer_decay),
+            "pull": _PULLS[1] if config.pull else _PULLS[0],
+            "frozen_epochs": min(1, config.frozen_epochs),
+            "head": config.head,
+            "optimizer": config.optimizer,
+        }
+        own = {f"finetune.{name}": value for name, value in values.items()}
+        return {**training_params(self.name, config, profile), **own}
 
     def run(self, config: FinetuneConfig, task: Task, reporter: Reporter) -> TrialResult:
         """Train and validate on every fold."""
@@ -127,6 +152,10 @@ class Finetune:
             first = config.model_copy(update={"epochs": config.frozen_epochs})
             seconds += training_cost(first, task, task.backbones[config.backbone].num_stages)
         return seconds
+
+
+def _deepest(profile: DatasetProfile) -> int:
+    return max(candidate.num_stages for candidate in profile.backbones.values())
 
 
 def _backbone_groups(network: StagedNetwork, config: FinetuneConfig) -> Iterator[ParameterGroup]:

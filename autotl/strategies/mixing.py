@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MixKind = Literal["none", "mixup", "cutmix"]
+MIXES: tuple[MixKind, ...] = ("none", "mixup", "cutmix")
 
 _ALPHA = {"mixup": 0.2, "cutmix": 1.0}
 """Of the symmetric beta distribution that shares are drawn from, as published for ImageNet."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,13 +17,9 @@ from autotl.strategies.base import (
     cross_validate,
 )
 from autotl.strategies.fitted import FeatureClassifier, FittedModel
-from autotl.strategies.training import (
-    ParameterGroup,
-    TrainingConfig,
-    suggest_training,
-    train_network,
-    training_cost,
-)
+from autotl.strategies.optimizer import ParameterGroup
+from autotl.strategies.space import suggest_training, training_params
+from autotl.strategies.training import TrainingConfig, train_network, training_cost
 
 
 class ScratchConfig(TrainingConfig):
@@ -46,6 +44,11 @@ class Scratch:
             n_removed=trial.suggest_int("scratch.n_removed", 0, 2),
             **suggest_training(trial, self.name, profile, lr=(3e-4, 1e-2)),
         )
+
+    def params(self, config: ScratchConfig, profile: DatasetProfile) -> dict[str, Any]:
+        """The parameters from which :meth:`suggest` makes this config, or the nearest one."""
+        own = {"scratch.n_removed": min(2, config.n_removed)}
+        return {**training_params(self.name, config, profile), **own}
 
     def run(self, config: ScratchConfig, task: Task, reporter: Reporter) -> TrialResult:
         """Train and validate on every fold."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,22 +15,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autotl.analysis.profile import DatasetProfile
 from autotl.backbones.speed import Speed, new_optimizer
 from autotl.backbones.zoo import Backbone
 from autotl.metrics import accuracy, log_loss
 from autotl.runtime import free_memory_bytes
-from autotl.strategies.augment import POLICIES
-from autotl.strategies.base import (
-    DivergedError,
-    Reporter,
-    StrategyConfig,
-    Task,
-    Trial,
-    suggest_backbone,
-)
+from autotl.strategies.base import DivergedError, Reporter, StrategyConfig, Task
 from autotl.strategies.fitted import FittedModel
 from autotl.strategies.mixing import Mixer, MixKind
+from autotl.strategies.optimizer import ParameterGroup, one_cycle, optimizer_groups, pull_back
 from autotl.strategies.passes import Passes, stored_views
 
 _WARMUP_SHARE = 0.1
@@ -66,50 +57,6 @@ class TrainingConfig(StrategyConfig):
     n_views: int = Field(default=0, ge=0)
     mix: MixKind = "none"
     optimizer: Literal["adamw", "sgd"] = "adamw"
-
-
-@dataclass(frozen=True)
-class ParameterGroup:
-    """Parameters that are trained alike.
-
-    Attributes:
-        parameters: trainable ones.
-        lr: peak learning rate.
-        pull: strength of the pull back to where they start, in place of weight decay; times the
-            learning rate at each step (L2-SP, Li et al. 2018, arXiv 1802.01483, decoupled from
-            the gradient as AdamW's decay is).
-    """
-
-    parameters: Sequence[nn.Parameter]
-    lr: float
-    pull: float = 0.0
-
-
-def suggest_training(
-    trial: Trial, strategy: str, profile: DatasetProfile, lr: tuple[float, float]
-) -> dict[str, Any]:
-    """Choose the values of a :class:`TrainingConfig`; ``lr`` is the range of the peak rate."""
-    backbone = suggest_backbone(trial, strategy, profile)
-    return {
-        "backbone": backbone,
-        "lr": trial.suggest_float(f"{strategy}.lr", *lr, log=True),
-        "epochs": suggest_epochs(trial, strategy, backbone, profile),
-        "augmentation": trial.suggest_categorical(f"{strategy}.augmentation", POLICIES),
-        "mirror": trial.suggest_categorical(f"{strategy}.mirror", (False, True)),
-        "weight_decay": trial.suggest_float(f"{strategy}.weight_decay", 1e-3, 0.3, log=True),
-        "label_smoothing": trial.suggest_categorical(f"{strategy}.label_smoothing", (0.0, 0.1)),
-        "balanced": profile.size.is_imbalanced,
-    }
-
-
-def suggest_epochs(trial: Trial, strategy: str, backbone: str, profile: DatasetProfile) -> int:
-    """A number of epochs between a quarter of what one trial can afford, and all of that.
-
-    The range is that of the cheapest backbone; for a dearer one it means the same share.
-    """
-    most = max(candidate.max_epochs for candidate in profile.backbones.values())
-    chosen = trial.suggest_int(f"{strategy}.epochs", max(1, most // 4), most, log=True)
-    return max(1, round(chosen * profile.backbones[backbone].max_epochs / most))
 
 
 def training_cost(
@@ -188,8 +135,8 @@ def train_network(
     """
     device, speed = task.device, task.speeds[backbone.name]
     network = network.to(device).to(memory_format=speed.memory_format)
-    optimizer = new_optimizer(_optimizer_groups(groups, config.weight_decay), config.optimizer)
-    optimizer.register_step_post_hook(_pull_back)
+    optimizer = new_optimizer(optimizer_groups(groups, config.weight_decay), config.optimizer)
+    optimizer.register_step_post_hook(pull_back)
     batch_size = batch_size_for(len(train), _most_in_memory(speed, device))
     n_batches = max(1, len(train) // batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -300,50 +247,6 @@ def _report_epoch(
             **figures,
         },
     )
-
-
-def one_cycle(n_steps: int, warmup_share: float) -> Callable[[int], float]:
-    """Factor of the peak learning rate by step: linear warm-up, then half a cosine to 0."""
-    n_warmup = max(1, round(n_steps * warmup_share))
-
-    def factor(step: int) -> float:
-        if step < n_warmup:
-            return (step + 1) / n_warmup
-        share = (step - n_warmup) / max(1, n_steps - n_warmup)
-        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, share)))
-
-    return factor
-
-
-def _optimizer_groups(
-    groups: Sequence[ParameterGroup], weight_decay: float
-) -> list[dict[str, object]]:
-    """Optimizer groups; biases and normalisation scales (vectors) are not decayed."""
-    made: list[dict[str, object]] = []
-    for group in groups:
-        decay = 0.0 if group.pull else weight_decay
-        for is_decayed in (True, False):
-            members = [p for p in group.parameters if (p.ndim > 1) == is_decayed]
-            made.append(
-                {
-                    "params": members,
-                    "lr": group.lr,
-                    "weight_decay": decay if is_decayed else 0.0,
-                    "pull": group.pull,
-                    "start": [p.detach().clone() for p in members] if group.pull else [],
-                }
-            )
-    return [group for group in made if group["params"]]
-
-
-@torch.no_grad()
-def _pull_back(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    """After a step: parameters with a pull go back towards their start."""
-    for group in optimizer.param_groups:
-        if group["pull"]:
-            weight = min(1.0, group["lr"] * group["pull"])
-            for parameter, start in zip(group["params"], group["start"], strict=True):
-                parameter.lerp_(start, weight)
 
 
 def _class_weights(task: Task, train: NDArray[np.int64]) -> Tensor:

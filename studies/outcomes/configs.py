@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from autotl.backbones.zoo import EMBEDDED
+from autotl.search.recipes import RECIPES
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig
 
@@ -54,97 +55,25 @@ def entries(backbone: str, num_stages: int, max_epochs: int, *, is_imbalanced: b
         is_imbalanced: whether classes are weighed.
     """
     common = {"backbone": backbone, "balanced": is_imbalanced}
-    made = [
-        Entry(f"{layers}-{head}", "bottleneck", _config("bottleneck", common, layers, head))
-        for layers in ("last", "second_last", "third_last", "last_2", "last_4", "all")
-        for head in ("svm", "logistic")
-    ]
-    for name, values in _finetune_recipes(num_stages, max_epochs).items():
-        made.append(_network("finetune", name, common | values))
+    made = []
+    for recipe in RECIPES:
+        if recipe.strategy == "scratch" and backbone != EMBEDDED:
+            continue
+        values = recipe.fields(num_stages, max_epochs)
+        made.append(_entry(recipe.strategy, recipe.name, common | values))
     n_finetune = N_FINETUNE.get(backbone, _FEWER_FINETUNE)
     for index, point in enumerate(_sobol(14, n_finetune, _SEED)):
         values = _finetune_point(point, num_stages, max_epochs)
-        made.append(_network("finetune", f"sobol-{index}", common | values))
-    if backbone == EMBEDDED:
-        for name, values in _scratch_recipes(max_epochs).items():
-            made.append(_network("scratch", name, common | values))
+        made.append(_entry("finetune", f"sobol-{index}", common | values))
     n_scratch = N_SCRATCH.get(backbone, _FEWER_SCRATCH)
     for index, point in enumerate(_sobol(9, n_scratch, _SEED + 1)):
         values = _scratch_point(point, max_epochs)
-        made.append(_network("scratch", f"sobol-{index}", common | values))
+        made.append(_entry("scratch", f"sobol-{index}", common | values))
     return made
 
 
-def _config(strategy: str, common: dict[str, Any], layers: str, head: str) -> StrategyConfig:
-    return STRATEGIES[strategy].Config.model_validate({**common, "layers": layers, "head": head})
-
-
-def _network(strategy: str, name: str, values: dict[str, Any]) -> Entry:
+def _entry(strategy: str, name: str, values: dict[str, Any]) -> Entry:
     return Entry(name, strategy, STRATEGIES[strategy].Config.model_validate(values))
-
-
-_TRAINING = {
-    "weight_decay": 0.02,
-    "label_smoothing": 0.1,
-    "augmentation": "light",
-    "mirror": False,
-}
-_FULL = {
-    **_TRAINING,
-    "freeze_depth": 0,
-    "lr": 2e-3,
-    "lr_ratio": 1.0,
-    "head": "random",
-}
-
-
-def _finetune_recipes(num_stages: int, max_epochs: int) -> dict[str, dict[str, Any]]:
-    full = {**_FULL, "epochs": max_epochs}
-    discriminative = 0.01 ** (1 / num_stages)
-    return {
-        # everything trained at one rate, the rate tuned over four
-        "full-5e-4": full | {"lr": 5e-4},
-        "full-1e-3": full | {"lr": 1e-3},
-        "full-2e-3": full,
-        "full-5e-3": full | {"lr": 5e-3},
-        "full-2e-3-short": full | {"epochs": max(1, max_epochs // 3)},
-        # a tenth of the head's rate for the backbone
-        "tenth": full | {"lr_ratio": 0.1},
-        # the first stages frozen, the others at a tenth of the rate
-        "freeze-first": full | {"freeze_depth": round(0.4 * num_stages), "lr_ratio": 0.1},
-        # BiT's HyperRule for less than 20,000 images: SGD at 0.003, no mixup, no decay
-        "bit": full
-        | {
-            "optimizer": "sgd",
-            "lr": 3e-3,
-            "weight_decay": 0.0,
-            "label_smoothing": 0.0,
-            "mirror": True,
-        },
-        # fastai: one epoch of the head, then all with rates falling to a hundredth at the input
-        "fastai": full
-        | {
-            "frozen_epochs": 1,
-            "lr": 1e-3,
-            "layer_decay": discriminative,
-            "weight_decay": 0.01,
-            "augmentation": "medium",
-            "mirror": True,
-        },
-        # LP-FT: the solved probe as the head's start, then everything at a smaller rate
-        "lp-ft": full | {"head": "probe", "lr": 5e-4},
-        # surgical: the first stages and the head only
-        "surgical-first": full | {"freeze_above": round(0.4 * num_stages)},
-    }
-
-
-def _scratch_recipes(max_epochs: int) -> dict[str, dict[str, Any]]:
-    whole = {**_TRAINING, "epochs": max_epochs, "lr": 3e-3, "n_removed": 0}
-    return {
-        "whole": whole,
-        "shallow-1": whole | {"n_removed": 1},
-        "shallow-2": whole | {"n_removed": 2},
-    }
 
 
 def _sobol(n_dimensions: int, n: int, seed: int) -> np.ndarray:

@@ -1,15 +1,18 @@
-"""The trials that both sides run: those that a search would draw, before it has learnt anything."""
+"""The trials that both sides run: recipes, and what an untaught search draws."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import optuna
 
 from autotl.analysis.profile import DatasetProfile
+from autotl.analysis.rules import RULES
 from autotl.errors import InputError
-from autotl.search.sampler import STRATEGY
-from autotl.search.study import first_trials
+from autotl.search.arms import params_of
+from autotl.search.knowledge import Arm
+from autotl.search.plan import STRATEGY
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig
 
@@ -19,14 +22,14 @@ _FREEZE_DEPTH = "finetune.freeze_depth"
 def sampled_configs(
     profile: DatasetProfile, n: int, seed: int, *, max_epochs: int | None = None
 ) -> list[tuple[str, StrategyConfig]]:
-    """The search's first trials, then random draws from its space; every freeze depth occurs.
+    """The rules' recipes, then random draws of the search's space; every freeze depth occurs.
 
     The last draws are fine-tuning at the depths that chance has left out, their other parameters
     drawn like those of any trial.
 
     Args:
         profile: of the data set; gives the backbones and the range of epochs.
-        n: number of trials; at least the first trials and one for every freeze depth.
+        n: number of trials; at least the recipes and one for every freeze depth.
         seed: of the draws.
         max_epochs: at most so many in a trial; None: as many as the profile allows.
 
@@ -45,12 +48,12 @@ def sampled_configs(
         }
         profile = dataclasses.replace(profile, backbones=limited)
     names = tuple(STRATEGIES)
-    first = first_trials(names, profile)
+    first = first_params(profile)
     deepest = max(candidate.num_stages for candidate in profile.backbones.values())
     depths = range(deepest + 1)
     if n < len(first) + len(depths):
         raise InputError(
-            f"n must be at least {len(first) + len(depths)} ({len(first)} first trials and one "
+            f"n must be at least {len(first) + len(depths)} ({len(first)} recipes and one "
             f"for each of {len(depths)} freeze depths), but got {n}"
         )
 
@@ -70,3 +73,11 @@ def sampled_configs(
         if _FREEZE_DEPTH in trial.params:
             seen.add(trial.params[_FREEZE_DEPTH])
     return drawn
+
+
+def first_params(profile: DatasetProfile) -> list[dict[str, Any]]:
+    """Parameters of the recipes that rules of thumb name, on the first backbone."""
+    backbone = next(iter(profile.backbones))
+    named = dict.fromkeys(rule.recipe for rule in RULES)
+    arms = [Arm(strategy, name, backbone) for strategy, name in named]
+    return [{STRATEGY: arm.strategy, **params_of(arm, profile)} for arm in arms]

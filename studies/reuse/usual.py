@@ -28,8 +28,9 @@ from autotl.strategies.base import StrategyConfig
 from autotl.strategies.bottleneck import BottleneckConfig
 from autotl.strategies.finetune import FinetuneConfig
 from autotl.strategies.fitted import FeatureClassifier
+from autotl.strategies.optimizer import one_cycle
 from autotl.strategies.scratch import ScratchConfig
-from autotl.strategies.training import TrainingConfig, batch_size_for, one_cycle
+from autotl.strategies.training import TrainingConfig, batch_size_for
 from studies.reuse.loading import Batches, Levers, Prepared, Source
 from studies.reuse.probing import classify_features, solve_head
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import optuna
@@ -10,6 +9,7 @@ import pytest
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.rules import RULES, Rule, triggered
+from autotl.search.recipes import recipe
 from autotl.strategies import STRATEGIES
 
 MakeProfile = Callable[..., DatasetProfile]
@@ -81,39 +81,6 @@ def test_figures_that_trigger_are_told(make_profile: MakeProfile) -> None:
 
 
 @every_rule
-@pytest.mark.parametrize("num_stages", [4, 5, 13])
-def test_first_trial_is_what_the_strategy_then_suggests(
-    rule: Rule, num_stages: int, make_profile: MakeProfile
-) -> None:
-    wanted = dict(rule.first_trial)
-    strategy = STRATEGIES[wanted.pop("strategy")]
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    study.enqueue_trial(wanted)
-    trial = study.ask()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # optuna warns of a value outside of its range
-        config = strategy.suggest(trial, make_profile(num_stages=num_stages))
-    assert wanted.items() <= trial.params.items()
-    for name, value in wanted.items():
-        assert getattr(config, name.partition(".")[2]) == value
-
-
-@every_rule
-def test_every_value_of_a_first_trial_can_be_drawn(rule: Rule, make_profile: MakeProfile) -> None:
-    strategy = STRATEGIES[rule.first_trial["strategy"]]
-    trial = optuna.create_study().ask()
-    strategy.suggest(trial, make_profile())
-    for name, value in rule.first_trial.items():
-        if name == "strategy":
-            continue
-        drawn = trial.distributions[name]
-        if isinstance(drawn, optuna.distributions.CategoricalDistribution):
-            assert value in drawn.choices
-        else:
-            assert drawn.low <= value <= drawn.high
-
-
-@every_rule
 def test_no_config_is_both_advised_and_advised_against(
     rule: Rule, make_profile: MakeProfile
 ) -> None:
@@ -131,11 +98,11 @@ def test_no_config_is_both_advised_and_advised_against(
     assert opposed
 
 
-def test_first_trials_stand_for_what_the_rules_say() -> None:
+def test_the_recipes_stand_for_what_the_rules_say() -> None:
     for rule in RULES:
-        config = {name.partition(".")[2]: value for name, value in rule.first_trial.items()}
-        told = rule.favours(rule.first_trial["strategy"], config)
-        other_side = rule.against(rule.first_trial["strategy"], config)
+        strategy, name = rule.recipe
+        config = recipe(strategy, name).fields(num_stages=5, max_epochs=10)
+        told, other_side = rule.favours(strategy, config), rule.against(strategy, config)
         # This rule's favoured head is what another rule tries; its own trial is the comparison.
         assert told != (rule.name == "SVM rather than a dense layer")
         assert other_side == (rule.name == "SVM rather than a dense layer")

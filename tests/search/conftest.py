@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from search_helpers import NAMES, Scripted, ScriptedConfig, result_of
+from search_helpers import (
+    KNOWLEDGE,
+    NAMES,
+    Scripted,
+    ScriptedConfig,
+    drawn_arms,
+    result_of,
+)
 
 import autotl.search.study as study_module
 from autotl.runtime import Deadline
@@ -50,6 +57,11 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Scripted]
 
         found = {name: Scripted(name, behaviours.get(name, reach_x)) for name in NAMES}
         monkeypatch.setattr(study_module, "STRATEGIES", found)
+        monkeypatch.setattr(study_module, "shipped", lambda: KNOWLEDGE)
+        monkeypatch.setattr(study_module, "arms_of", lambda names, _: drawn_arms(names))
+        config = ScriptedConfig(backbone="embedded", x=0.5)
+        monkeypatch.setattr(study_module, "config_of", lambda *_: config)
+        monkeypatch.setattr(study_module, "params_of", lambda *_: {})
         return found
 
     return put

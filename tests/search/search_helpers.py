@@ -8,10 +8,39 @@ from typing import Any
 import numpy as np
 
 from autotl.metrics import all_metrics
+from autotl.search.allocation import Allocation
+from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge
+from autotl.search.plan import Plan
 from autotl.strategies.base import Reporter, StrategyConfig, Task, TrialResult
 from autotl.tracking.base import NullFitRun
 
 NAMES = ("bottleneck", "finetune", "scratch")
+
+
+KNOWLEDGE = Knowledge(
+    means={f"{name}/{DRAWN}": 0.0 for name in NAMES},
+    slopes=dict.fromkeys(NAMES, 0.0),
+    deviations={name: Deviations(0.3, 0.1, 0.3, 0.1, 0.1, 0.5) for name in NAMES},
+    noise=1.0,
+)
+"""Of strategies that are all alike before anything is seen."""
+
+
+def drawn_arms(names: tuple[str, ...] = NAMES) -> list[Arm]:
+    """Drawn settings of each strategy on one backbone."""
+    return [Arm(name, DRAWN, "embedded") for name in names]
+
+
+def plan_of(arms: list[Arm], **changes: Any) -> Plan:
+    """A plan over these arms; by default each costs a second, on 1,000 validation samples."""
+    values: dict[str, Any] = {
+        "arms": arms,
+        "price": lambda arm: 1.0,
+        "allocation": Allocation(KNOWLEDGE, "accuracy", 1_000, 1_000),
+        "params": lambda arm: {},
+        "fits": lambda seconds: True,
+    }
+    return Plan(**values | changes)
 
 
 class ScriptedConfig(StrategyConfig):
@@ -44,6 +73,9 @@ class Scripted:
 
     def suggest(self, trial: Any, profile: Any) -> ScriptedConfig:
         return ScriptedConfig(backbone="embedded", x=trial.suggest_float(f"{self.name}.x", 0, 1))
+
+    def params(self, config: ScriptedConfig, profile: Any) -> dict[str, Any]:
+        return {f"{self.name}.x": config.x}
 
     def run(self, config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
         self.ran.append(config)

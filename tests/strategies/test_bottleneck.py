@@ -147,4 +147,4 @@ def test_every_choice_of_layers_can_be_drawn() -> None:
 
     from autotl.strategies import bottleneck
 
-    assert set(bottleneck._LAYERS) == set(get_args(Layers))
+    assert set(bottleneck.LAYERS) == set(get_args(Layers))

@@ -95,6 +95,20 @@ def test_suggests_a_config_of_its_own_with_its_own_parameters(
 
 
 @every_strategy
+@pytest.mark.parametrize("seed", range(20))
+def test_params_are_what_suggest_makes_the_config_from(
+    strategy: Strategy, seed: int, make_profile: Callable[..., DatasetProfile]
+) -> None:
+    profile = make_profile("one", "two", max_epochs=13)
+    smaller = replace(profile.backbones["two"], num_stages=3, max_epochs=5)
+    profile = replace(profile, backbones=dict(profile.backbones) | {"two": smaller})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    config: Any = strategy.suggest(study.ask(), profile)
+    trial = optuna.trial.FixedTrial(strategy.params(config, profile))
+    assert strategy.suggest(trial, profile) == config  # type: ignore[arg-type]
+
+
+@every_strategy
 def test_every_candidate_backbone_is_drawn(
     strategy: Strategy, make_profile: Callable[..., DatasetProfile]
 ) -> None:

@@ -18,13 +18,8 @@ from autotl.backbones.speed import Speed
 from autotl.backbones.zoo import Backbone
 from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialStopped
 from autotl.strategies.fitted import FittedModel
-from autotl.strategies.training import (
-    ParameterGroup,
-    TrainingConfig,
-    batch_size_for,
-    one_cycle,
-    train_network,
-)
+from autotl.strategies.optimizer import ParameterGroup, one_cycle
+from autotl.strategies.training import TrainingConfig, batch_size_for, train_network
 
 MakeTask = Callable[..., Task]
 Train = Callable[..., FittedModel]

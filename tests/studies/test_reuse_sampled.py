@@ -1,4 +1,4 @@
-"""The sampled trials: the search's first ones, then draws; every freeze depth; few epochs."""
+"""The sampled trials: the rules' recipes, then draws; every freeze depth; few epochs."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,9 @@ import pytest
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.errors import InputError
-from autotl.search.study import first_trials
 from autotl.strategies import STRATEGIES
 from autotl.strategies.finetune import FinetuneConfig
-from studies.reuse.sampled import sampled_configs
+from studies.reuse.sampled import first_params, sampled_configs
 
 MakeProfile = Callable[..., DatasetProfile]
 
@@ -24,18 +23,17 @@ def test_every_strategy_and_freeze_depth_occurs(make_profile: MakeProfile, seed:
     assert depths == set(range(6))
 
 
-def test_first_trials_come_first(make_profile: MakeProfile) -> None:
+def test_the_rules_recipes_come_first(make_profile: MakeProfile) -> None:
     profile = make_profile()
-    first = first_trials(tuple(STRATEGIES), profile)
+    first = first_params(profile)
     drawn = sampled_configs(profile, 24, 0)
     for params, (name, config) in zip(first, drawn, strict=False):
-        values = {f"{name}.{key}": value for key, value in config.model_dump().items()}
-        assert {"strategy": name, **values}.items() >= params.items()
+        assert params == {"strategy": name, **STRATEGIES[name].params(config, profile)}
 
 
 def test_the_fewest_trials_are_the_first_ones_and_the_depths(make_profile: MakeProfile) -> None:
     profile = make_profile()
-    fewest = len(first_trials(tuple(STRATEGIES), profile)) + 6
+    fewest = len(first_params(profile)) + 6
     drawn = sampled_configs(profile, fewest, 0)
     assert {c.freeze_depth for _, c in drawn if isinstance(c, FinetuneConfig)} == set(range(6))
     with pytest.raises(InputError, match=f"at least {fewest}"):

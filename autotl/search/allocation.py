@@ -1,0 +1,100 @@
+"""What to try next: the arm whose expected improvement for a second of its cost is greatest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from autotl.search.knowledge import Arm, Knowledge, from_logit, to_logit
+
+OVERHEAD_S = 0.2
+"""Of any trial, for its records: arms that cost nothing aren't free."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An arm that could be tried.
+
+    Attributes:
+        arm: which.
+        seconds: that it is predicted to take.
+    """
+
+    arm: Arm
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An arm that was tried to its end.
+
+    Attributes:
+        arm: which.
+        score: on the validation samples, greater is better.
+    """
+
+    arm: Arm
+    score: float
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What a search knows of the arms of one data set.
+
+    Attributes:
+        knowledge: of other data sets.
+        metric: name of the metric.
+        n_samples: development samples.
+        n_validated: of them, those that a trial's score is measured on.
+    """
+
+    knowledge: Knowledge
+    metric: str
+    n_samples: int
+    n_validated: int
+
+    def improvements(self, seen: Sequence[Seen], options: Sequence[Option]) -> NDArray[np.float64]:
+        """Expected improvement of each option on the best arm so far, in units of accuracy.
+
+        Of what an arm is worth, its trial will only tell a noisy score, so that what can be gained
+        by choosing it afterwards is less than what it may be worth (the knowledge gradient of one
+        measurement; Frazier et al. 2009). Where nothing was seen yet: the expected score.
+
+        Returns:
+            ``(n_options,)``, at least 0.
+        """
+        arms = [entry.arm for entry in seen] + [option.arm for option in options]
+        logits = np.array([to_logit(self.metric, s.score, self.n_validated) for s in seen])
+        means, deviations = self.knowledge.posterior(
+            arms, self.n_samples, range(len(seen)), logits, self.n_validated
+        )
+        own = slice(len(seen), None)
+        if not seen:
+            return np.exp(means) / (1.0 + np.exp(means))
+        best = float(means[: len(seen)].max())
+        noise = self.knowledge.variance(means[own], self.n_validated)
+        deviation = np.maximum(deviations[own], 1e-9)
+        deviation = deviation**2 / np.sqrt(deviation**2 + noise)
+        z = (means[own] - best) / deviation
+        gain = deviation * (norm.pdf(z) + z * norm.cdf(z))
+        # a logit's worth at the best arm's level
+        p = from_logit("accuracy", best)
+        improvements: NDArray[np.float64] = gain * p * (1.0 - p)
+        return improvements
+
+    def best(self, seen: Sequence[Seen], options: Sequence[Option]) -> int:
+        """Which option to try next; ties go to the first."""
+        seconds = np.array([option.seconds for option in options]) + OVERHEAD_S
+        return int((self.improvements(seen, options) / seconds).argmax())
+
+    def worth(self, seen: Sequence[Seen]) -> NDArray[np.float64]:
+        """``(n_seen,)`` what the arms seen are expected to score on new samples, as scores."""
+        logits = np.array([to_logit(self.metric, s.score, self.n_validated) for s in seen])
+        means, _ = self.knowledge.posterior(
+            [s.arm for s in seen], self.n_samples, range(len(seen)), logits, self.n_validated
+        )
+        return np.array([from_logit(self.metric, float(mean)) for mean in means])

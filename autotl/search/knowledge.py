@@ -1,0 +1,204 @@
+"""What is known before a search: how well recipes do beside each other, and how surely.
+
+A Gaussian model of the scores, as logits, that the arms of one data set reach: an arm is a recipe
+on a backbone. Arms vary together where they share a strategy, a recipe or a backbone, so that what
+one of them reached tells something of the others: a cheap linear model of a backbone's features,
+for one, of what fine-tuning it will reach. Means and variances were estimated on measured data sets
+(``studies/knowledge``), as pretrained Gaussian process priors are (Wang et al. 2021, arXiv
+2109.08215). No backbone has a mean of its own, so that they hold for others too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWN = "drawn"
+"""The recipe of an arm whose settings are drawn; each is another one."""
+FILE = Path(__file__).with_name("knowledge.json")
+_TASK_DEVIATION = 3.0
+_MIDDLE = 2.5
+_TRANSFER = ("bottleneck", "finetune")
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing that a search may try.
+
+    Attributes:
+        strategy: its strategy's name.
+        recipe: the recipe's name, or :data:`DRAWN`.
+        backbone: the backbone's name.
+    """
+
+    strategy: str
+    recipe: str
+    backbone: str
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """Standard deviations of a strategy's logits, over data sets.
+
+    Attributes:
+        features: of what a backbone's pretrained features are worth, common to the strategies that
+            use them; 0 for scratch training.
+        backbone: of what a backbone is worth to this strategy alone.
+        strategy: of what the strategy is worth on a data set.
+        recipe: of what a recipe is worth on a data set, whatever the backbone.
+        arm: of what is left to one arm.
+        drawn: of drawn settings about their mean.
+    """
+
+    features: float
+    backbone: float
+    strategy: float
+    recipe: float
+    arm: float
+    drawn: float
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """The model.
+
+    Attributes:
+        means: by strategy and recipe, ``finetune/full-2e-3``; logits about a common zero.
+        slopes: by strategy, logits for ten times the samples, about the strategies' common rise.
+        deviations: by strategy.
+        noise: variance of a validation score's logit about what the arm is worth, beside other
+            arms' on the same samples, in units of the binomial ``1 / (n p (1 - p))``.
+    """
+
+    means: Mapping[str, float]
+    slopes: Mapping[str, float]
+    deviations: Mapping[str, Deviations]
+    noise: float
+
+    def mean(self, arms: Sequence[Arm], n_samples: float) -> Vector:
+        """Prior means, ``(n_arms,)``; a recipe that isn't known counts as drawn.
+
+        Args:
+            arms: the arms.
+            n_samples: development samples of the data set.
+        """
+        decades = math.log10(max(n_samples, 1.0)) - _MIDDLE
+        return np.array(
+            [
+                self.means.get(f"{a.strategy}/{a.recipe}", self.means[f"{a.strategy}/{DRAWN}"])
+                + self.slopes[a.strategy] * decades
+                for a in arms
+            ]
+        )
+
+    def covariance(self, arms: Sequence[Arm]) -> Vector:
+        """Prior covariance, ``(n_arms, n_arms)``; the level of the data set itself is free."""
+        strategies = np.array([a.strategy for a in arms])
+        recipes = np.array([f"{a.strategy}/{a.recipe}" for a in arms])
+        backbones = np.array([a.backbone for a in arms])
+        drawn = np.array([a.recipe == DRAWN for a in arms])
+        own = [self.deviations[a.strategy] for a in arms]
+        features = np.array([d.features for d in own])
+        same_strategy = strategies[:, None] == strategies
+        same_backbone = backbones[:, None] == backbones
+        same_recipe = (recipes[:, None] == recipes) & ~drawn
+        backbone = np.array([d.backbone for d in own])
+        strategy = np.array([d.strategy for d in own])
+        recipe = np.array([d.recipe for d in own])
+        rest = np.array(
+            [d.drawn if is_drawn else d.arm for d, is_drawn in zip(own, drawn, strict=True)]
+        )
+        covariance: Vector = (
+            _TASK_DEVIATION**2
+            + same_backbone * np.outer(features, features)
+            + (same_backbone & same_strategy) * np.outer(backbone, backbone)
+            + same_strategy * np.outer(strategy, strategy)
+            + same_recipe * np.outer(recipe, recipe)
+            + np.diag(rest**2)
+        )
+        return covariance
+
+    def posterior(
+        self, arms: Sequence[Arm], n_samples: float, seen: Sequence[int], logits: Vector, n: float
+    ) -> tuple[Vector, Vector]:
+        """What the arms are worth after some of them were validated.
+
+        Args:
+            arms: all arms.
+            n_samples: development samples of the data set.
+            seen: indices of those that were validated.
+            logits: of their validation scores, see :func:`to_logit`.
+            n: samples that they were validated on.
+
+        Returns:
+            Means ``(n_arms,)`` and standard deviations ``(n_arms,)`` of logits. The deviations are
+            of the arms beside the best of those seen, not of the data set's level.
+        """
+        mean, covariance = self.mean(arms, n_samples), self.covariance(arms)
+        index = np.asarray(seen, dtype=np.int64)
+        if not len(index):
+            return mean, _beside(covariance, int(mean.argmax()))
+        gain = np.linalg.solve(
+            covariance[np.ix_(index, index)] + np.diag(self.variance(logits, n)), covariance[index]
+        )
+        after = mean + (logits - mean[index]) @ gain
+        left = covariance - covariance[index].T @ gain
+        return after, _beside(left, int(index[after[index].argmax()]))
+
+    def variance(self, logits: Vector, n: float) -> Vector:
+        """Of the logits of scores on ``n`` validation samples."""
+        p = 1.0 / (1.0 + np.exp(-logits))
+        variance: Vector = self.noise / (n * p * (1.0 - p))
+        return variance
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Knowledge:
+        """From what :meth:`as_json` gave."""
+        deviations = {name: Deviations(**own) for name, own in values["deviations"].items()}
+        return cls(values["means"], values["slopes"], deviations, values["noise"])
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Knowledge:
+    """The model that comes with autotl."""
+    return Knowledge.from_json(json.loads(FILE.read_text()))
+
+
+def to_logit(metric: str, score: float, n: float) -> float:
+    """A validation score as a logit.
+
+    Args:
+        metric: name of the metric; a log loss counts as the probability that it stands for.
+        score: greater is better.
+        n: samples that it was measured on: a score of 0 or 1 counts as half a sample off.
+    """
+    p = math.exp(score) if metric == "log_loss" else score
+    p = min(1.0 - 0.5 / max(n, 1.0), max(0.5 / max(n, 1.0), p))
+    return math.log(p / (1.0 - p))
+
+
+def from_logit(metric: str, logit: float) -> float:
+    """The score that a logit stands for."""
+    p = 1.0 / (1.0 + math.exp(-logit))
+    return math.log(p) if metric == "log_loss" else p
+
+
+def _beside(covariance: Vector, best: int) -> Vector:
+    """Standard deviations of the differences from one arm."""
+    variance = np.diag(covariance) + covariance[best, best] - 2.0 * covariance[best]
+    deviations: Vector = np.sqrt(np.maximum(variance, 0.0))
+    return deviations

@@ -1,0 +1,159 @@
+"""Which arm comes next: by what the storage says of earlier trials, and by its price."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from autotl.search.allocation import Allocation, Option, Seen
+from autotl.search.knowledge import DRAWN, Arm
+
+STRATEGY = "strategy"
+"""The parameter of a trial that names its strategy."""
+ARM = "autotl:arm"
+"""The system attribute that names a trial's arm."""
+STATE, SECONDS, COST = "state", "seconds", "cost_s"
+"""User attributes of an ended trial: how it ended, what it took, and what was predicted."""
+_TURN = 3.0
+"""A strategy that wasn't tried gets its turn when so many times its price has been spent."""
+_MAX_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to try next.
+
+    Attributes:
+        arm: which.
+        improvement: that is expected of it, in units of the metric; NaN without any finished trial.
+    """
+
+    arm: Arm
+    improvement: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arms of a search and what they cost.
+
+    Attributes:
+        arms: all of them.
+        price: predicted seconds of an arm, before any correction.
+        allocation: how arms are compared.
+        params: what an arm's trial answers to which parameter; others are drawn.
+        fits: whether a trial of so many seconds still fits into the time.
+    """
+
+    arms: Sequence[Arm]
+    price: Callable[[Arm], float]
+    allocation: Allocation
+    params: Callable[[Arm], Mapping[str, Any]]
+    fits: Callable[[float], bool]
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(dict.fromkeys(arm.strategy for arm in self.arms))
+
+    def next(self, trials: Sequence[FrozenTrial]) -> Choice | None:
+        """The arm to try next; None if nothing is left that fits into the time.
+
+        The first is the cheapest that promises most for its time. A strategy that wasn't tried gets
+        its turn once several times its price has been spent, so that the verdict rests on trials
+        of each.
+
+        Args:
+            trials: the study's.
+        """
+        begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+        known = [(trial, arm) for trial in begun if (arm := arm_of(trial)) is not None]
+        tried = {arm for _, arm in known if arm.recipe != DRAWN}
+        failures = Counter(
+            (arm.strategy, arm.backbone)
+            for trial, arm in known
+            if trial.user_attrs.get(STATE) == "failed"
+        )
+        ended = [(t, arm) for t, arm in known if t.state == TrialState.COMPLETE]
+        seen = [Seen(arm, t.value) for t, arm in ended if t.value is not None]
+        worked = {(entry.arm.strategy, entry.arm.backbone) for entry in seen}
+        factors = {name: correction(trials, name) for name in self.strategies}
+        options = [
+            Option(arm, seconds)
+            for arm in self.arms
+            if arm not in tried
+            and (
+                (arm.strategy, arm.backbone) in worked
+                or failures[(arm.strategy, arm.backbone)] < _MAX_FAILURES
+            )
+            and self._fits(seconds := self.price(arm) * factors[arm.strategy], known)
+        ]
+        if not options:
+            return None
+        improvements = self.allocation.improvements(seen, options)
+        waiting = self._waiting(known, options)
+        if waiting:
+            chosen = max(waiting, key=lambda index: float(improvements[index]))
+        else:
+            chosen = self.allocation.best(seen, options)
+        return Choice(options[chosen].arm, float(improvements[chosen]) if seen else math.nan)
+
+    def _fits(self, seconds: float, known: Sequence[object]) -> bool:
+        """Whether there is time; the first trial is run even if there isn't."""
+        return not known or self.fits(seconds)
+
+    def _waiting(
+        self, known: Sequence[tuple[FrozenTrial, Arm]], options: Sequence[Option]
+    ) -> list[int]:
+        """The recipes of a strategy whose turn it is, as indices of the options."""
+        spent_s = sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial, _ in known)
+        begun = {arm.strategy for _, arm in known}
+        for name in self.strategies:
+            own = [
+                index
+                for index, option in enumerate(options)
+                if option.arm.strategy == name and option.arm.recipe != DRAWN
+            ]
+            if name in begun or not own:
+                continue
+            if spent_s >= _TURN * min(options[index].seconds for index in own):
+                return own
+        return []
+
+
+def arm_of(trial: FrozenTrial) -> Arm | None:
+    """The arm of a trial; None if it has none yet. An enqueued config counts as drawn."""
+    named = trial.system_attrs.get(ARM)
+    if named is not None:
+        return Arm(*named)
+    strategy = strategy_of(trial)
+    if strategy is None:
+        return None
+    return Arm(strategy, DRAWN, str(trial.params.get(f"{strategy}.backbone", "")))
+
+
+def strategy_of(trial: FrozenTrial) -> str | None:
+    """The strategy that a trial has or was enqueued with."""
+    fixed = trial.system_attrs.get("fixed_params", {})
+    strategy = trial.params.get(STRATEGY, fixed.get(STRATEGY))
+    return None if strategy is None else str(strategy)
+
+
+def correction(trials: Sequence[FrozenTrial], strategy: str) -> float:
+    """By what to multiply a strategy's predicted seconds: what its trials took against them.
+
+    The median over the complete trials, between 1/8 and 8; 1 without any.
+    """
+    ratios = [
+        trial.user_attrs[SECONDS] / trial.user_attrs[COST]
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+        and strategy_of(trial) == strategy
+        and trial.user_attrs.get(COST, 0.0) > 0
+    ]
+    return min(8.0, max(0.125, median(ratios))) if ratios else 1.0

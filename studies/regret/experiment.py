@@ -1,0 +1,112 @@
+"""Policies played on all tasks over many seeds, on several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.regret.problems import Problem
+from studies.regret.registry import POLICIES
+from studies.regret.replay import Policy, replay
+
+BUDGETS: dict[str, float] = {
+    **{f"{b:g}": b for b in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)},
+    "all": float("inf"),
+}
+"""In units of one full fine-tuning of the embedded backbone on the task."""
+GRID: NDArray[np.float64] = 2.0 ** np.arange(-6, 7.01, 0.25)
+"""Points of time of the curves, in these units."""
+NEAR = 0.01
+"""Within a point of the best."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """A policy on a task.
+
+    Attributes:
+        regret: ``(n_budgets,) float64``, mean over seeds, points.
+        curve: ``(n_grid,) float64``, the same on :data:`GRID`.
+        near_from: ``(n_seeds,) float64``, when the pick has come within a point of the best to
+            stay, in units; infinite where it never does.
+        n_runs: mean over seeds.
+        units: mean over seeds of the time that the policy takes to its end, in units.
+    """
+
+    regret: NDArray[np.float64]
+    curve: NDArray[np.float64]
+    near_from: NDArray[np.float64]
+    n_runs: float
+    units: float
+
+
+def seeds_of(policy: Policy, n_seeds: int, *, resample: bool) -> int:
+    """How many replays tell something: one, if nothing is random in them."""
+    if not (policy.is_random or resample):
+        return 1
+    return n_seeds if policy.max_seeds is None else min(n_seeds, policy.max_seeds)
+
+
+def play(
+    problem: Problem, policy: Policy, n_seeds: int, *, resample: bool = False
+) -> Played | None:
+    """Replay a policy on a task; None if it has nothing to run there."""
+    n_seeds = seeds_of(policy, n_seeds, resample=resample)
+    points = np.concatenate([list(BUDGETS.values()), GRID]) * problem.unit_s
+    regrets, near, runs, units = [], [], [], []
+    for seed in range(n_seeds):
+        trace = replay(problem, policy, seed, resample=resample)
+        if trace is None:
+            return None
+        regrets.append(100.0 * (problem.oracle - trace.score_at(points, problem.view.chance)))
+        near.append(trace.stays_from(problem.oracle - NEAR - 1e-9) / problem.unit_s)
+        runs.append(len(trace.arms))
+        units.append(trace.seconds[-1] / problem.unit_s)
+    mean = np.mean(regrets, axis=0)
+    n = len(BUDGETS)
+    return Played(mean[:n], mean[n:], np.array(near), float(np.mean(runs)), float(np.mean(units)))
+
+
+_problems: list[Problem] = []
+
+
+def _start(problems: list[Problem]) -> None:
+    _problems[:] = problems
+
+
+def _play(index: int, name: str, n_seeds: int, resample: bool) -> Played | None:
+    return play(_problems[index], POLICIES[name], n_seeds, resample=resample)
+
+
+def play_all(
+    problems: list[Problem],
+    names: Sequence[str],
+    n_seeds: int,
+    *,
+    resample: bool = False,
+    n_jobs: int = 1,
+) -> Iterator[tuple[str, dict[str, Played]]]:
+    """Every policy in turn, with what came of it by task, where it had something to run."""
+    if n_jobs == 1:
+        for name in names:
+            found = [play(p, POLICIES[name], n_seeds, resample=resample) for p in problems]
+            yield name, _by_task(problems, found)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_jobs, context, _start, (problems,)) as pool:
+        futures = {
+            name: [pool.submit(_play, k, name, n_seeds, resample) for k in range(len(problems))]
+            for name in names
+        }
+        for name, own in futures.items():
+            yield name, _by_task(problems, [future.result() for future in own])
+
+
+def _by_task(problems: list[Problem], found: Sequence[Played | None]) -> dict[str, Played]:
+    pairs = zip(problems, found, strict=True)
+    return {problem.name: played for problem, played in pairs if played is not None}

@@ -1,0 +1,191 @@
+"""autotl's own search, and what is left of it when parts are taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from autotl.search.allocation import Allocation, Seen
+from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge
+from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, Plan
+from autotl.search.pruner import PROGRESS_STEPS, StrategyPruner
+from studies.knowledge.estimate import STRATEGIES, arm_of, estimate
+from studies.regret.problems import Candidate, View
+from studies.regret.replay import History, Policy, Run, Search
+
+_HOLD_OUT = 5
+"""Of the development samples, one in so many is validated where there is one fold."""
+
+NOTHING = Knowledge(
+    means={f"{strategy}/{DRAWN}": 0.0 for strategy in STRATEGIES},
+    slopes=dict.fromkeys(STRATEGIES, 0.0),
+    deviations=dict.fromkeys(STRATEGIES, Deviations(0.3, 0.3, 0.3, 0.3, 0.3, 0.3)),
+    noise=1.0,
+)
+"""Who knows nothing beforehand: every arm is worth the same, and like arms alike."""
+
+
+_estimates: dict[tuple[str, int], Knowledge] = {}
+
+
+def learned(view: View) -> Knowledge:
+    """The knowledge of all data sets but the task's, estimated once for each."""
+    key = (view.dataset, len(view.others))
+    if key not in _estimates:
+        _estimates[key] = estimate(view.others)
+    return _estimates[key]
+
+
+class Ours(Search):
+    """The plan that :mod:`autotl.search` follows; of drawn settings it gets a Sobol point.
+
+    Args:
+        view: the task.
+        rng: which Sobol point.
+        knowledge: what is known beforehand.
+        priced: whether seconds count in the choice.
+        shrunk: whether the pick is the best by the model instead of by validation score.
+        prunes: whether runs end early as :class:`~autotl.search.pruner.StrategyPruner` says.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        rng: np.random.Generator,
+        knowledge: Callable[[View], Knowledge] = learned,
+        *,
+        priced: bool = True,
+        shrunk: bool = False,
+        prunes: bool = True,
+    ) -> None:
+        super().__init__(view, rng)
+        self._shrunk = shrunk
+        self._prunes = prunes
+        self._arms = {c.arm: arm_of(c.strategy, c.name, c.backbone) for c in view.candidates}
+        prices: dict[Arm, list[float]] = {}
+        for candidate in view.candidates:
+            prices.setdefault(self._arms[candidate.arm], []).append(candidate.predicted_s)
+        self._prices = {arm: float(np.median(own)) for arm, own in prices.items()}
+        single = view.n_train >= 1000  # one fold
+        n_validated = view.n_development // _HOLD_OUT if single else view.n_development
+        self._allocation = Allocation(knowledge(view), view.metric, view.n_development, n_validated)
+        self._priced = priced
+        self._pruner = StrategyPruner(view.metric, (n_validated,))
+
+    def next(self, history: History) -> Candidate | None:
+        """The plan's choice."""
+        run = {entry.candidate.arm for entry in history}
+        left = [c for c in self.view.candidates if c.arm not in run]
+        plan = Plan(
+            arms=list(dict.fromkeys(self._arms[c.arm] for c in left)),
+            price=(lambda arm: self._prices[arm]) if self._priced else (lambda arm: 1.0),
+            allocation=self._allocation,
+            params=lambda arm: {},
+            fits=lambda seconds: True,
+        )
+        choice = plan.next([self._trial(entry) for entry in history])
+        if choice is None:
+            return None
+        own = [c for c in left if self._arms[c.arm] == choice.arm]
+        return own[int(self.rng.integers(len(own)))]
+
+    def stops(
+        self,
+        candidate: Candidate,
+        curve_validation: NDArray[np.float64],
+        curve_seconds: NDArray[np.float64],
+        history: History,
+    ) -> bool:
+        """Whether the pruner ends the run; of the table's curves all folds go side by side."""
+        if not self._prunes:
+            return False
+        study = _Trials([self._trial(run) for run in history])
+        n_epochs = int(candidate.settings.get("epochs", 1))
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params={STRATEGY: candidate.strategy},
+            distributions={STRATEGY: CategoricalDistribution(STRATEGIES)},
+            intermediate_values=_steps(curve_validation, n_epochs),
+        )
+        return self._pruner.prune(study, trial)  # type: ignore[arg-type]
+
+    def pick(self, history: History) -> Candidate | None:
+        """The best by validation score, or by the model."""
+        complete = [run for run in history if run.is_complete]
+        if not complete or not self._shrunk:
+            return super().pick(history)
+        worth = self._allocation.worth(
+            [Seen(self._arms[run.candidate.arm], run.validation) for run in complete]
+        )
+        return complete[int(worth.argmax())].candidate
+
+    def _trial(self, run: Run) -> FrozenTrial:
+        arm = self._arms[run.candidate.arm]
+        return create_trial(
+            state=TrialState.COMPLETE if run.is_complete else TrialState.PRUNED,
+            value=run.validation,
+            params={STRATEGY: arm.strategy},
+            distributions={STRATEGY: CategoricalDistribution(STRATEGIES)},
+            system_attrs={ARM: [arm.strategy, arm.recipe, arm.backbone]},
+            intermediate_values=_steps(
+                run.curve_validation, int(run.candidate.settings.get("epochs", 1))
+            ),
+            user_attrs={
+                STATE: "complete" if run.is_complete else "pruned",
+                SECONDS: run.seconds,
+                COST: self._prices[arm] if self._priced else 0.0,
+            },
+        )
+
+
+class _Trials:
+    """As much of a study as the pruner asks for."""
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        self._trials = trials
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        return [trial for trial in self._trials if states is None or trial.state in states]
+
+
+def _steps(curve: NDArray[np.float64], n_epochs: int) -> dict[int, float]:
+    """Scores by Optuna's step."""
+    return {
+        round(PROGRESS_STEPS * (epoch + 1) / max(n_epochs, len(curve))): float(score)
+        for epoch, score in enumerate(curve)
+    }
+
+
+OURS = (
+    Policy("autotl", "autotl", Ours, is_random=True),
+    Policy(
+        "autotl-untaught",
+        "autotl, knowing nothing beforehand",
+        lambda view, rng: Ours(view, rng, lambda _: NOTHING),
+        is_random=True,
+    ),
+    Policy(
+        "autotl-unpriced",
+        "autotl, whatever trials cost",
+        lambda view, rng: Ours(view, rng, priced=False),
+        is_random=True,
+    ),
+    Policy(
+        "autotl-unpruned",
+        "autotl without pruning",
+        lambda view, rng: Ours(view, rng, prunes=False),
+        is_random=True,
+    ),
+    Policy(
+        "autotl-shrunk",
+        "autotl, picking by its model",
+        lambda view, rng: Ours(view, rng, shrunk=True),
+        is_random=True,
+    ),
+)

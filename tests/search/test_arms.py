@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import optuna
+import pytest
+
+from autotl.analysis.rules import RULES
+from autotl.search.arms import arms_of, config_of, params_of
+from autotl.search.knowledge import DRAWN, Arm
+from autotl.search.recipes import RECIPES, Recipe, recipe
+from autotl.strategies import STRATEGIES
+
+MakeProfile = Callable[..., Any]
+NAMES = tuple(STRATEGIES)
+
+
+def test_every_recipe_on_every_backbone_and_draws_where_there_is_a_space(
+    make_profile: MakeProfile,
+) -> None:
+    arms = arms_of(NAMES, make_profile("one", "two"))
+    recipes = [arm for arm in arms if arm.recipe != DRAWN]
+    assert len(set(arms)) == len(arms)
+    assert len(recipes) == 2 * len(RECIPES)
+    assert {(a.strategy, a.backbone) for a in arms if a.recipe == DRAWN} == {
+        (name, backbone) for name in ("finetune", "scratch") for backbone in ("one", "two")
+    }
+    assert {arm.strategy for arm in arms_of(("scratch",), make_profile())} == {"scratch"}
+
+
+def test_names_are_unique_within_a_strategy() -> None:
+    assert len({(own.strategy, own.name) for own in RECIPES}) == len(RECIPES)
+    with pytest.raises(KeyError, match="finetune/nonsense"):
+        recipe("finetune", "nonsense")
+
+
+@pytest.mark.parametrize("own", RECIPES, ids=lambda own: f"{own.strategy}/{own.name}")
+@pytest.mark.parametrize("num_stages", [1, 2, 5, 13])
+def test_the_search_makes_a_recipe_s_config(
+    own: Recipe, num_stages: int, make_profile: MakeProfile
+) -> None:
+    profile = make_profile("one", "two", num_stages=num_stages, max_epochs=12)
+    deeper = replace(profile.backbones["two"], num_stages=13, max_epochs=30)
+    profile = replace(profile, backbones=dict(profile.backbones) | {"two": deeper})
+    arm = Arm(own.strategy, own.name, "one")
+    wanted: Any = config_of(arm, profile)
+    trial = optuna.trial.FixedTrial(params_of(arm, profile))
+    made: Any = STRATEGIES[arm.strategy].suggest(trial, profile)  # type: ignore[arg-type]
+    moved = {"weight_decay", "layer_decay"}  # to the ends of their ranges
+    if num_stages > 1:  # of a single stage nothing is left between what is frozen
+        assert made.model_dump(exclude=moved) == wanted.model_dump(exclude=moved)
+
+
+def test_epochs_are_shares_of_what_a_trial_can_afford(make_profile: MakeProfile) -> None:
+    profile = make_profile(max_epochs=30)
+    epochs = {
+        name: config_of(Arm("finetune", name, "embedded"), profile).epochs  # type: ignore[attr-defined]
+        for name in ("full-2e-3", "full-2e-3-short")
+    }
+    assert epochs == {"full-2e-3": 30, "full-2e-3-short": 10}
+
+
+def test_drawn_settings_answer_the_backbone_alone(make_profile: MakeProfile) -> None:
+    arm = Arm("scratch", DRAWN, "embedded")
+    assert params_of(arm, make_profile()) == {"scratch.backbone": "embedded"}
+    assert config_of(arm, make_profile()).backbone == "embedded"
+
+
+def test_every_rule_s_recipe_exists() -> None:
+    for rule in RULES:
+        assert recipe(*rule.recipe).source

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from search_helpers import NAMES
+
+from autotl.search.knowledge import (
+    DRAWN,
+    Arm,
+    Deviations,
+    Knowledge,
+    from_logit,
+    shipped,
+    to_logit,
+)
+from autotl.search.recipes import RECIPES
+
+MODEL = Knowledge(
+    means={"bottleneck/a": 0.1, "finetune/a": 0.4, "finetune/b": 0.3}
+    | {f"{name}/{DRAWN}": -0.2 for name in NAMES},
+    slopes={"bottleneck": -0.5, "finetune": 0.5, "scratch": 1.0},
+    deviations={
+        "bottleneck": Deviations(0.8, 0.1, 0.2, 0.1, 0.1, 0.4),
+        "finetune": Deviations(0.6, 0.1, 0.2, 0.1, 0.1, 0.4),
+        "scratch": Deviations(0.0, 0.2, 0.3, 0.1, 0.1, 0.4),
+    },
+    noise=1.0,
+)
+ARMS = [
+    Arm("bottleneck", "a", "one"),
+    Arm("bottleneck", "a", "two"),
+    Arm("finetune", "a", "one"),
+    Arm("finetune", "a", "two"),
+    Arm("scratch", DRAWN, "one"),
+]
+
+
+def test_a_backbone_s_cheap_model_tells_of_its_fine_tuning() -> None:
+    """Two on one backbone: what the first reached beside the other's moves the second's mean."""
+    logits = np.array([0.0, 2.0])
+    before = MODEL.mean(ARMS, 300)
+    after, _ = MODEL.posterior(ARMS, 300, [0, 1], logits, 300)
+    assert before[2] == before[3]
+    assert after[3] > after[2] + 0.5
+
+
+def test_the_posterior_is_that_of_the_joint_gaussian() -> None:
+    """Against scipy's density: the posterior's mean is where the joint density is greatest."""
+    arms, seen, logits = ARMS[:3], [0, 1], np.array([0.5, -0.2])
+    found, _ = MODEL.posterior(arms, 300, seen, logits, 200)
+    covariance = MODEL.covariance(arms)
+    covariance[np.ix_(seen, seen)] += np.diag(MODEL.variance(logits, 200))
+    joint = multivariate_normal(MODEL.mean(arms, 300), covariance)
+    grid = np.linspace(found[2] - 1.0, found[2] + 1.0, 2001)
+    density = joint.logpdf(np.column_stack([np.tile(logits, (len(grid), 1)), grid]))
+    assert grid[density.argmax()] == pytest.approx(found[2], abs=2e-3)
+
+
+def test_more_validation_samples_move_an_arm_nearer_to_its_score() -> None:
+    logits = np.array([0.0, 0.0, 2.0])
+    leads = [
+        float(np.diff(MODEL.posterior(ARMS[:3], 300, [0, 1, 2], logits, n)[0][[0, 2]])[0])
+        for n in (20, 200, 20_000)
+    ]
+    assert all(a < b for a, b in pairwise(leads))
+    assert leads[-1] == pytest.approx(2.0, abs=0.05)
+
+
+def test_deviations_are_beside_the_best_arm_seen() -> None:
+    _, deviations = MODEL.posterior(ARMS, 300, [0, 1], np.array([0.0, 2.0]), 300)
+    assert deviations[1] == pytest.approx(0.0, abs=1e-6)
+    assert (deviations[[0, 2, 3, 4]] > 0.05).all()
+    assert deviations.max() < 2.0  # the data set's own level is not in it
+
+
+def test_draws_of_the_same_settings_are_different_arms() -> None:
+    drawn = Arm("finetune", DRAWN, "one")
+    covariance = MODEL.covariance([drawn, drawn])
+    assert covariance[0, 1] < covariance[0, 0] - 0.1
+
+
+def test_slopes_are_for_ten_times_the_samples() -> None:
+    few, many = MODEL.mean(ARMS, 100), MODEL.mean(ARMS, 1_000)
+    assert np.allclose(many - few, [-0.5, -0.5, 0.5, 0.5, 1.0])
+
+
+def test_a_recipe_that_is_not_known_counts_as_drawn() -> None:
+    unknown, drawn = Arm("finetune", "new", "one"), Arm("finetune", DRAWN, "one")
+    assert MODEL.mean([unknown], 300) == MODEL.mean([drawn], 300)
+
+
+def test_scores_as_logits_and_back() -> None:
+    for metric, score in (("accuracy", 0.8), ("log_loss", -0.7), ("auroc", 0.6)):
+        assert from_logit(metric, to_logit(metric, score, 1e6)) == pytest.approx(score)
+    assert math.isfinite(to_logit("accuracy", 1.0, 100))
+    assert to_logit("accuracy", 1.0, 100) == pytest.approx(math.log(199))
+    assert to_logit("accuracy", 0.0, 100) == pytest.approx(-math.log(199))
+    assert math.isfinite(to_logit("log_loss", -50.0, 100))
+
+
+def test_json_there_and_back() -> None:
+    assert Knowledge.from_json(MODEL.as_json()) == MODEL
+
+
+def test_what_is_shipped_knows_every_recipe_or_its_strategy_s_draws() -> None:
+    found = shipped()
+    assert {f"{name}/{DRAWN}" for name in NAMES} <= found.means.keys()
+    known = [own for own in RECIPES if f"{own.strategy}/{own.name}" in found.means]
+    assert len(known) > len(RECIPES) / 2
+    assert found.noise > 0
+    arms = [Arm(own.strategy, own.name, b) for own in RECIPES for b in ("one", "two")]
+    assert np.linalg.eigvalsh(found.covariance(arms)).min() > 0
