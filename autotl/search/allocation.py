@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,6 +91,19 @@ class Allocation:
         """Which option to try next; ties go to the first."""
         seconds = np.array([option.seconds for option in options]) + OVERHEAD_S
         return int((self.improvements(seen, options) / seconds).argmax())
+
+    def noise(self, seen: Sequence[Seen]) -> float:
+        """Standard error of the best score so far, as if it were an accuracy; 0 without any.
+
+        With two right and two wrong samples added, so that it isn't 0 for a perfect score (Agresti
+        and Coull 1998).
+        """
+        logits = [to_logit(self.metric, entry.score, self.n_validated) for entry in seen]
+        if not logits:
+            return 0.0
+        n = self.n_validated + 4
+        p = (self.n_validated * from_logit("accuracy", max(logits)) + 2) / n
+        return math.sqrt(p * (1.0 - p) / n)
 
     def worth(self, seen: Sequence[Seen]) -> NDArray[np.float64]:
         """``(n_seen,)`` what the arms seen are expected to score on new samples, as scores."""

@@ -182,8 +182,16 @@ def _run_trials(
             release(study)
             trials = study.get_trials(deepcopy=False)
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waiting and plan.next(trials) is None:
-                return
+            if not waiting:
+                choice = plan.next(trials)
+                if choice is None:
+                    return
+                if spec.n_trials is None and not choice.is_worth_it:
+                    progress.note(
+                        "the search ends here: less than "
+                        f"{100 * choice.improvement:.1g} points are expected of any further trial"
+                    )
+                    return
             trial = study.ask()
         try:
             with uninterrupted():

@@ -67,3 +67,9 @@ def test_perfect_scores_and_log_losses_are_finite() -> None:
     for metric, score in (("accuracy", 1.0), ("log_loss", -0.01), ("log_loss", -9.0)):
         own = Allocation(KNOWLEDGE, metric, 300, 300)
         assert np.isfinite(own.improvements([Seen(A, score)], [Option(B, 1.0)])).all()
+
+
+def test_the_noise_is_that_of_the_best_and_never_none() -> None:
+    assert ALLOCATION.noise([]) == 0.0
+    assert ALLOCATION.noise([Seen(A, 0.5), Seen(B, 0.8)]) == pytest.approx(0.0231, abs=2e-4)
+    assert 0.003 < ALLOCATION.noise([Seen(A, 1.0)]) < 0.01

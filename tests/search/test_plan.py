@@ -38,7 +38,7 @@ def test_the_first_is_the_cheapest_for_what_it_promises_even_without_time() -> N
     choice = plan.next([])
     assert choice is not None
     assert choice.arm.strategy == "bottleneck"
-    assert math.isnan(choice.improvement)
+    assert (choice.improvement, choice.is_worth_it) == (math.inf, True)
     assert plan.next([trial(RECIPES[0], 0.5)]) is None  # from then on time counts
 
 
@@ -94,6 +94,22 @@ def test_a_strategy_gets_its_turn_when_much_was_spent_on_others() -> None:
     enough = [*spent, trial(RECIPES[3], 0.9, seconds=16.0)]
     assert plan.next(enough).arm.strategy == "scratch"  # type: ignore[union-attr]
     assert plan.next(enough).arm.recipe != DRAWN  # type: ignore[union-attr]
+
+
+def test_it_is_over_when_nothing_can_be_expected_and_every_strategy_was_tried() -> None:
+    """Far behind is not worth a trial; what was never tried is."""
+    far = [trial(RECIPES[0], 0.3), trial(RECIPES[2], 0.99)]
+    some = plan_of([RECIPES[0], RECIPES[1], RECIPES[2]]).next(far)
+    assert some is not None
+    assert (some.arm, some.is_worth_it) == (RECIPES[1], False)
+    assert 0.0 <= some.improvement < 1e-3
+    untried = plan_of([RECIPES[1], RECIPES[4]]).next(far)
+    assert untried is not None
+    assert untried.is_worth_it
+    near = [trial(RECIPES[0], 0.6), trial(RECIPES[2], 0.6)]
+    like = plan_of([RECIPES[1]]).next(near)
+    assert like is not None
+    assert like.is_worth_it
 
 
 def test_an_enqueued_trial_counts_for_its_strategy() -> None:

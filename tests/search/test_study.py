@@ -124,6 +124,29 @@ def test_draws_that_do_not_fit_into_the_time_left_end_the_search(
     assert states == ["complete", *["unaffordable"] * study_module._MAX_PASSED_OVER]
 
 
+def test_the_search_ends_when_nothing_can_be_expected_of_it(
+    script: Script, task: Task, make_spec: MakeSpec, make_profile: MakeProfile
+) -> None:
+    """Perfect scores of each strategy, and time without end; a number of trials is kept to."""
+    notes: list[str] = []
+
+    class Listening(Progress):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    def perfect(config: ScriptedConfig, task: Task, reporter: Reporter) -> TrialResult:
+        return result_of(task, 1.0)
+
+    script(bottleneck=perfect, finetune=perfect, scratch=perfect)
+    spec = make_spec(n_trials=None, deadline=Deadline.after(10_000.0))
+    create_study(spec, make_profile())
+    assert run_worker(spec, task, make_profile(), NullFitRun(), Listening())
+    assert 3 <= len(trials_of(spec)) < 60
+    assert "the search ends here" in notes[-1]
+    more = make_spec(name="more", n_trials=70, deadline=Deadline.after(10_000.0))
+    assert len(search(replace(more, folder=more.folder / "more"), task, make_profile())) == 70
+
+
 def test_a_strategy_that_is_too_dear_leaves_the_time_to_the_others(
     script: Script, task: Task, make_spec: MakeSpec, make_profile: MakeProfile
 ) -> None:
