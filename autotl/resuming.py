@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +168,7 @@ class EarlierPart:
                 seconds=float(decided.get("seconds") or _seconds_of_trials(place.trials)),
                 test_was_read=decided.get("test") is not None,
             )
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(
                 f"study {place.study_name!r} in {str(place.output_dir)!r} can't go on: what was "
                 f"kept of it can't be read ({type(error).__name__}: {str(error)[:200]}); choose "
