@@ -19,6 +19,7 @@ from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation
 from autotl.recommend.page import page_place, write_page
+from autotl.resuming import TEST_READ_BEFORE, EarlierPart
 from autotl.runtime import NEVER, Deadline
 from autotl.search.records import TrialStore
 from autotl.workspace import Workspace
@@ -45,6 +46,7 @@ def fit(
     memory_cache_gb: float | None = None,
     tracking_uri: str | None = None,
     study_name: str | None = None,
+    warm_start: bool = True,
     progress: Progress | None = None,
 ) -> Recommendation:
     """Find out how to use a pretrained network on labelled images, and train it that way.
@@ -60,7 +62,8 @@ def fit(
             for folders; an ``(n,)`` sequence for arrays.
         test: a test set of its own; it is read once, after the decision. None holds 20 % out.
         time_budget_s: seconds for everything, the final fit included; None: no limit.
-        n_trials: at most so many trials; None: as many as the time allows.
+        n_trials: at most so many trials in the study, those of earlier parts included; None: as
+            many as the time allows.
         strategies: of ``bottleneck``, ``finetune``, ``scratch``; ``"auto"``: all.
         backbones: ``embedded``, timm names, ``name@/path/to/weights``; ``"auto"``: the embedded
             one, and the hub's where it can be reached.
@@ -77,7 +80,11 @@ def fit(
         memory_cache_gb: GB of memory for activations of frozen networks; None: a quarter of what is
             available; 0: none.
         tracking_uri: MLflow's; None: MLFLOW_TRACKING_URI, or a store below ``output_dir``.
-        study_name: of the Optuna study, the MLflow run and the folder; None: from the time.
+        study_name: of the Optuna study, the MLflow run and the folder; None: from the time. A
+            study of that name goes on with ``time_budget_s`` more, and none of its trials is
+            lost; data set, metric, strategies, backbones and seed must be the same.
+        warm_start: whether to try early what did best in the fits below ``output_dir`` whose data
+            sets are most similar; an equal seed then finds the same only beside equal fits.
         progress: receives what happens.
 
     Returns:
@@ -95,7 +102,8 @@ def fit(
             **{"metric": metric, "prefer": prefer, "seed": seed, "device": device},
             **{"workers": workers, "output_dir": output_dir, "tracking_uri": tracking_uri},
             **{"disk_cache_gb": disk_cache_gb, "memory_cache_gb": memory_cache_gb},
-            **{"study_name": study_name, "group": group if isinstance(group, str) else None},
+            **{"study_name": study_name, "warm_start": warm_start},
+            **{"group": group if isinstance(group, str) else None},
         }
     )
     if config.time_budget_s is None and config.n_trials is None:
@@ -105,8 +113,9 @@ def fit(
     deadline = Deadline.after(config.time_budget_s)
     progress = progress or Progress()
     with Workspace.open(config) as place:
-        prepared = prepare(dataset, test, group, config, place.cache, deadline, progress)
-        run = start_run(place, config, prepared)
+        earlier = EarlierPart.read(place) if place.is_resumed else None
+        prepared = prepare(dataset, test, group, config, place.cache, deadline, progress, earlier)
+        run = start_run(place, config, prepared, earlier)
         try:
             interrupted = not search(prepared, config, place, run, deadline, progress)
             records = TrialStore(place.trials).load()
@@ -116,12 +125,14 @@ def fit(
                 records, task.labels, task.metric, profile, config.prefer, config.seed
             )
             model, notes = refit(decision, task, place, deadline, progress, interrupted=interrupted)
+            if earlier is not None and earlier.test_was_read:
+                notes = (*notes, TEST_READ_BEFORE)
             decision = dataclasses.replace(decision, notes=(*decision.notes, *notes))
             model = calibrated(model, decision, task)
             progress.phase("test", deadline.shown_s)
             score = read_test(model, prepared)
             progress.phase("report", deadline.shown_s)
-            seconds = time.time() - started
+            seconds = time.time() - started + (0.0 if earlier is None else earlier.seconds)
             return hand_over(
                 decision,
                 records,

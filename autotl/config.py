@@ -30,7 +30,8 @@ class FitConfig(Settings):
         label: column of labels, for tables.
         group: column of groups, for tables.
         time_budget_s: seconds for everything, from reading to the report.
-        n_trials: at most so many trials; None: as many as the time allows.
+        n_trials: at most so many trials in the study, those of earlier parts included; None: as
+            many as the time allows.
         strategies: names, or ``auto`` for all.
         backbones: names, or ``auto`` for the embedded one and the hub's where reachable.
         metric: name, or ``auto``.
@@ -44,7 +45,9 @@ class FitConfig(Settings):
         memory_cache_gb: GB of memory for activations; None: a quarter of what is available; 0:
             none.
         tracking_uri: MLflow's; None: a store under ``output_dir``, or MLFLOW_TRACKING_URI.
-        study_name: of the Optuna study and the MLflow run; None: made from the time.
+        study_name: of the Optuna study and the MLflow run; one that exists goes on; None: made
+            from the time.
+        warm_start: whether what did best in earlier fits on similar data is tried early.
     """
 
     image: str | None = None
@@ -64,6 +67,7 @@ class FitConfig(Settings):
     memory_cache_gb: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
     tracking_uri: str | None = None
     study_name: str | None = None
+    warm_start: bool = True
 
     @field_validator("strategies", "backbones", mode="before")
     @classmethod

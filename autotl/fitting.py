@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from autotl.analysis.analysis import analyse
 from autotl.config import FitConfig
+from autotl.data import Split
 from autotl.errors import InputError
 from autotl.illustrating import illustrate
 from autotl.metrics import all_metrics, confidence_interval
@@ -28,12 +29,14 @@ from autotl.recommend.model import Recommendation
 from autotl.recommend.page import write_page
 from autotl.recommend.report import ReportContents, SamplePicture, write_report
 from autotl.recommend.work import Work
+from autotl.resuming import EarlierPart, StudyIdentity, keep
 from autotl.runtime import NEVER, Deadline, environment
 from autotl.search.budget import CLOSING_S
 from autotl.search.executors.local import run_search
 from autotl.search.objective import out_of_memory
 from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
+from autotl.search.warm_start import WarmTrial, told, warm_trials
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialRecord, TrialStopped
 from autotl.strategies.fitted import FittedModel
@@ -43,9 +46,22 @@ from autotl.workspace import Workspace
 _N_PICTURES = 24
 
 
-def start_run(place: Workspace, config: FitConfig, prepared: Prepared) -> MlflowFitRun:
-    """Open the fit's record, with everything that is known before the search."""
-    run = MlflowFitRun.start(place.tracking_uri, place.study_name, place.artifact_root)
+def start_run(
+    place: Workspace, config: FitConfig, prepared: Prepared, earlier: EarlierPart | None = None
+) -> MlflowFitRun:
+    """Open the fit's record, with everything that is known before the search.
+
+    Args:
+        place: of the fit.
+        config: its settings.
+        prepared: the data set.
+        earlier: of a study that goes on: its record is opened again.
+    """
+    where = (place.tracking_uri, place.study_name, place.artifact_root)
+    if earlier is None:
+        run = MlflowFitRun.start(*where)
+    else:
+        run = MlflowFitRun.resume(*where, earlier.run_id)
     profile = prepared.profile
     run.log_params(
         {
@@ -65,6 +81,12 @@ def start_run(place: Workspace, config: FitConfig, prepared: Prepared) -> Mlflow
         _log_json(run, place.folder / "quarantine.json", listed)
     shown = illustrate(prepared, analyse(profile), thorough=False)
     run.log_file(write_page(place.analysis, render_analysis(shown)))
+    task, table = prepared.task, prepared.test.table
+    identity = StudyIdentity.of(
+        prepared.name, table, task.labels, task.backbones, task.metric.name, config
+    )
+    split = Split(prepared.development, prepared.test.samples, task.folds)
+    keep(place, identity, split, run.run_id)
     return run
 
 
@@ -78,16 +100,31 @@ def search(
 ) -> bool:
     """Run the study; False if the user interrupted it."""
     progress.phase("search", deadline.shown_s)
+    n_ended = len(TrialStore(place.trials).load()) if place.is_resumed else 0
     spec = StudySpec(
         name=place.study_name,
         storage=place.storage,
         folder=place.folder,
         strategies=config.strategy_names,
-        seed=config.seed,
+        seed=config.seed + n_ended,  # what was drawn before isn't drawn again
         n_trials=config.n_trials,
         deadline=deadline,
+        is_resumed=place.is_resumed,
     )
-    create_study(spec, prepared.profile)
+    warm: list[WarmTrial] = []
+    if place.is_resumed:
+        progress.note(f"study {place.study_name!r} goes on: trials that have ended: {n_ended}")
+    elif config.warm_start:
+        warm = warm_trials(
+            place.output_dir,
+            prepared.profile,
+            config.strategy_names,
+            exclude=place.study_name,
+            note=progress.note,
+        )
+    if warm:
+        progress.note(told(warm))
+    create_study(spec, prepared.profile, warm)
     return run_search(spec, prepared.task, prepared.profile, run, progress, config.workers)
 
 

@@ -29,6 +29,7 @@ from autotl.errors import BackboneUnavailableError, InputError
 from autotl.metrics import resolve_metric
 from autotl.profiling import affordable_pictures, epoch_s, look, make_profile
 from autotl.progress import Progress
+from autotl.resuming import EarlierPart
 from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
 from autotl.reuse.quota import DiskQuota
@@ -99,6 +100,7 @@ def prepare(
     folder: Path,
     deadline: Deadline,
     progress: Progress,
+    earlier: EarlierPart | None = None,
 ) -> Prepared:
     """Read and decode a data set, split it and measure it.
 
@@ -110,9 +112,10 @@ def prepare(
         folder: the cache, where decoded pictures and features are kept for later fits.
         deadline: of the whole fit; decides how many epochs a trial may plan.
         progress: whoever watches.
+        earlier: of a study that goes on: its split stays.
 
     Raises:
-        InputError: what is wrong with the data set or the settings.
+        InputError: what is wrong with the data set or the settings, or differs from the study's.
         BackboneUnavailableError: if a backbone that was asked for can't be had.
     """
     device = resolve_device(config.device)
@@ -120,6 +123,8 @@ def prepare(
 
     progress.phase("read", deadline.shown_s)
     table = read_table(dataset, image=config.image, label=config.label, group=group, test=test)
+    if earlier is not None:
+        earlier.refuse_others(name_of(dataset), table, backbones, config)
 
     progress.phase("decode", deadline.shown_s)
     quota = disk_quota(config, folder)
@@ -140,7 +145,10 @@ def prepare(
     affordable = affordable_pictures(speeds, search_s)
     looked = look(first, store, next(iter(backbones.values())), affordable, config.seed)
     links = looked.links
-    split = _split(table, first, links, speeds, search_s, config.seed, progress)
+    if earlier is not None:
+        split = earlier.split
+    else:
+        split = _split(table, first, links, speeds, search_s, config.seed, progress)
     _tell_of_oddities(table, first, links, len(split.dropped), progress)
     labels = table.labels[split.development]
     views = PixelViews(stores, split.development)

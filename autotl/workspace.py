@@ -7,9 +7,11 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from autotl.config import FitConfig
 from autotl.errors import InputError
@@ -18,6 +20,12 @@ DECISION = "decision.json"
 REPORT = "report.html"
 ANALYSIS = "analysis.html"
 CACHE = "cache"
+STUDY = "study.json"
+"""What a fit's study is about; written when its preparation is done, and so a sign of that."""
+SPLIT = "split.npz"
+_LOCK = ".lock"
+_BEFORE_THE_STUDY = {_LOCK, "profile.json", "quarantine.json", ANALYSIS, SPLIT}
+"""What a fit that was killed in its preparation may leave in its folder."""
 _OPTUNA, _MLFLOW, _ARTIFACTS = "optuna.db", "mlflow.db", "mlartifacts"
 _RESERVED = (_OPTUNA, _MLFLOW, _ARTIFACTS, CACHE)
 
@@ -30,11 +38,13 @@ class Workspace:
         output_dir: shared by all fits; holds the stores of Optuna and MLflow, and the cache.
         study_name: of this fit; its folder's name.
         given_tracking_uri: of an MLflow store elsewhere, or None.
+        is_resumed: whether the folder holds a study that goes on.
     """
 
     output_dir: Path
     study_name: str
     given_tracking_uri: str | None = None
+    is_resumed: bool = False
 
     @property
     def folder(self) -> Path:
@@ -91,10 +101,14 @@ class Workspace:
     @classmethod
     @contextmanager
     def open(cls, config: FitConfig) -> Iterator[Workspace]:
-        """Make the fit's folder, which goes at the end if nothing was found.
+        """Make the fit's folder, or take up that of a study that exists; nobody else gets it.
+
+        A folder in which nothing was found goes at the end. What a fit left that was killed in its
+        preparation is written over.
 
         Raises:
-            InputError: if the folder can't be written or the study name is taken or unfit.
+            InputError: if the folder can't be written, the study name is unfit or that of a folder
+                that holds no study, or another process is at it.
         """
         output_dir = config.output_dir.expanduser().absolute()
         name = config.study_name or datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -104,26 +118,52 @@ class Workspace:
                 name = _unused(output_dir, name)
             place = cls(output_dir, name, config.tracking_uri)
             made = [folder for folder in (output_dir, *output_dir.parents) if not folder.exists()]
-            place.folder.mkdir(parents=True)
+            place.folder.mkdir(parents=True, exist_ok=config.study_name is not None)
             with tempfile.TemporaryFile(dir=place.folder):
                 pass
+            place._holds_study()  # in a folder of another kind nothing is left behind
+            lock = FileLock(place.folder / _LOCK, timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"study {name!r} in {str(output_dir)!r} is being worked on by another process; "
+                "wait for its end or choose another study_name"
+            ) from error
         except FileExistsError as error:
             if output_dir.is_dir():
-                raise InputError(
-                    f"study {name!r} exists in {str(output_dir)!r}; choose another study_name or "
-                    "output_dir, or delete its folder"
-                ) from error
+                raise InputError(_not_a_study(place)) from error
             raise InputError(f"output_dir {str(output_dir)!r} is not a folder") from error
         except OSError as error:
             raise InputError(f"output_dir {str(output_dir)!r} can't be written: {error}") from error
         try:
-            yield place
+            yield replace(place, is_resumed=place._holds_study())
         finally:
-            if not any(place.folder.iterdir()):
-                place.folder.rmdir()
+            if {path.name for path in place.folder.iterdir()} <= {_LOCK}:
+                (place.folder / _LOCK).unlink(missing_ok=True)
                 with suppress(OSError):  # somebody else writes there too
-                    for folder in made:
+                    for folder in (place.folder, *made):
                         folder.rmdir()
+            lock.release()
+
+    def _holds_study(self) -> bool:
+        """Whether the folder is that of a study that can go on; False if it is as good as new.
+
+        Raises:
+            InputError: if it holds anything else.
+        """
+        found = {path.name for path in self.folder.iterdir()}
+        if STUDY in found:
+            return True
+        if any(name not in _BEFORE_THE_STUDY and ".part" not in name for name in found):
+            raise InputError(_not_a_study(self))
+        return False
+
+
+def _not_a_study(place: Workspace) -> str:
+    return (
+        f"{str(place.folder)!r} exists and holds no study that could go on; choose another "
+        "study_name or output_dir, or delete it"
+    )
 
 
 def sqlite_url(file: Path) -> str:

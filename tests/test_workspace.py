@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from autotl.config import FitConfig, make_config
 from autotl.errors import InputError
-from autotl.workspace import Workspace
+from autotl.workspace import STUDY, Workspace
 
 
 def config(output_dir: Path, **values: Any) -> FitConfig:
@@ -78,12 +80,59 @@ def test_two_fits_at_the_same_time_get_different_names(tmp_path: Path) -> None:
         assert first.folder != second.folder
 
 
-def test_a_name_is_used_once(tmp_path: Path) -> None:
+def test_a_study_goes_on_in_its_folder(tmp_path: Path) -> None:
     with Workspace.open(config(tmp_path, study_name="one")) as place:
+        assert not place.is_resumed
+        (place.folder / STUDY).write_text("{}")
         place.report.write_text("found")
-    with pytest.raises(InputError, match=r"study 'one' exists.*choose another"):
-        Workspace.open(config(tmp_path, study_name="one")).__enter__()
+    with Workspace.open(config(tmp_path, study_name="one")) as place:
+        assert place.is_resumed
     assert place.report.read_text() == "found"
+
+
+@pytest.mark.parametrize("left", [[], ["profile.json"], ["split.npz.part.npz", "analysis.html"]])
+def test_what_a_preparation_left_that_was_killed_is_taken_over(
+    left: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    for name in left:
+        (tmp_path / "one" / name).write_text("")
+    with Workspace.open(config(tmp_path, study_name="one")) as place:
+        assert not place.is_resumed
+        (place.folder / STUDY).write_text("{}")
+
+
+@pytest.mark.parametrize("foreign", ["mine.txt", "report.html", "trials"])
+def test_a_folder_without_a_study_is_left_as_it_is(foreign: str, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / foreign).write_text("mine")
+    with pytest.raises(InputError, match=r"one' exists and holds no study.*choose another"):
+        Workspace.open(config(tmp_path, study_name="one")).__enter__()
+    assert [path.name for path in (tmp_path / "one").iterdir()] == [foreign]
+
+
+def test_a_file_of_that_name_is_no_study(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("mine")
+    with pytest.raises(InputError, match="exists and holds no study"):
+        Workspace.open(config(tmp_path, study_name="one")).__enter__()
+
+
+def test_one_process_at_a_time_works_on_a_study(tmp_path: Path) -> None:
+    with Workspace.open(config(tmp_path, study_name="one")) as place:
+        (place.folder / STUDY).write_text("{}")
+        code = (
+            "import sys; from pathlib import Path; from autotl.workspace import Workspace\n"
+            "from autotl.config import make_config\n"
+            "config = make_config({'output_dir': Path(sys.argv[1]), 'study_name': 'one'})\n"
+            "with Workspace.open(config) as place: print(place.is_resumed)"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert second.returncode != 0
+        assert "InputError: study 'one'" in second.stderr
+        assert "being worked on by another process" in second.stderr
+    later = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert later.stdout == "True\n", later.stderr
 
 
 @pytest.mark.parametrize("name", ["größe 1", "a+b", "v1.0-rc_2", "日本"])

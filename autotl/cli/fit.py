@@ -43,6 +43,7 @@ def fit(
     memory_cache: options.MemoryCache = None,
     tracking_uri: options.TrackingUri = None,
     study_name: options.StudyName = None,
+    warm_start: options.WarmStart = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -69,6 +70,7 @@ def fit(
             "memory_cache_gb": memory_cache,
             "tracking_uri": tracking_uri,
             "study_name": study_name,
+            "warm_start": warm_start,
         }
     )
     require(data)

@@ -42,7 +42,9 @@ Budget = Annotated[
 ]
 Trials = Annotated[
     int | None,
-    typer.Option("--trials", metavar="N", help="At most so many trials; else what time allows."),
+    typer.Option(
+        "--trials", metavar="N", help="At most so many trials in the study; else what time allows."
+    ),
 ]
 Strategies = Annotated[
     str | None,
@@ -116,7 +118,20 @@ TrackingUri = Annotated[
 ]
 StudyName = Annotated[
     str | None,
-    typer.Option("--study-name", metavar="NAME", help="Of this fit; made from the time."),
+    typer.Option(
+        "--study-name",
+        metavar="NAME",
+        help="Of this fit; made from the time. A study of that name goes on, for --budget more.",
+    ),
+]
+WarmStart = Annotated[
+    bool | None,
+    typer.Option(
+        "--warm-start/--no-warm-start",
+        help="Whether to try early what did best in earlier fits in --output on similar data. "
+        "It is tried.",
+        show_default=False,
+    ),
 ]
 Html = Annotated[
     Path | None,

@@ -18,6 +18,7 @@ from autotl.runtime import Deadline
 from autotl.search.interrupts import uninterrupted
 from autotl.search.plan import COST, SECONDS, STATE
 from autotl.search.pruner import PROGRESS_STEPS
+from autotl.search.warm_start import WARM_START
 from autotl.strategies.base import (
     CurvePoint,
     DivergedError,
@@ -30,7 +31,7 @@ from autotl.strategies.base import (
 )
 from autotl.tracking.base import FitRun, TrialRun
 
-_OPTUNA_STATES = {
+OPTUNA_STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
     "deadline": TrialState.PRUNED,
@@ -111,6 +112,8 @@ def run_trial(
     with uninterrupted():
         trial.set_user_attr("config", values)
         run = fit_run.start_trial(trial.number, strategy.name, values)
+        if WARM_START in trial.user_attrs:
+            fit_run.tag_trial(run.run_id, {WARM_START: trial.user_attrs[WARM_START]})
     progress.trial_started(trial.number, strategy.name)
     reporter = TrialReporter(trial, run, deadline, progress)
     started = time.perf_counter()
@@ -181,7 +184,7 @@ def tell(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> None:
     study.tell(
         trial,
         None if record.result is None else record.result.score,
-        state=_OPTUNA_STATES[record.state],
+        state=OPTUNA_STATES[record.state],
     )
 
 

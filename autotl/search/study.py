@@ -25,13 +25,15 @@ from autotl.search.pruner import StrategyPruner
 from autotl.search.records import TrialStore
 from autotl.search.sampler import StrategySampler
 from autotl.search.storage import open_storage
+from autotl.search.takeover import UNAFFORDABLE, mark_complete, take_up
+from autotl.search.warm_start import WarmTrial, hold, release
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig, Task
 from autotl.tracking.base import FitRun
 
 _MAX_PASSED_OVER = 24
 """So many proposals in a row that were tried before or don't fit into the time left end it."""
-_REPEATED, _UNAFFORDABLE = "repeated", "unaffordable"
+_REPEATED, _UNAFFORDABLE = "repeated", UNAFFORDABLE
 _SEEDS_APART = 1_000_003
 
 
@@ -47,6 +49,7 @@ class StudySpec:
         seed: of sampler and trials.
         n_trials: at most so many; None: no limit.
         deadline: of the whole fit.
+        is_resumed: whether the folder holds a study that goes on.
     """
 
     name: str
@@ -56,20 +59,35 @@ class StudySpec:
     seed: int
     n_trials: int | None
     deadline: Deadline
+    is_resumed: bool = False
 
 
-def create_study(spec: StudySpec, profile: DatasetProfile) -> None:
+def create_study(spec: StudySpec, profile: DatasetProfile, warm: Sequence[WarmTrial] = ()) -> None:
     """Make the study in its storage.
 
     A fit's folder is its claim to the name: a study whose folder the user has deleted gives way.
+    One that is resumed keeps its trials, see :func:`~autotl.search.takeover.take_up`.
+
+    Args:
+        spec: of the study.
+        profile: of the data set.
+        warm: what did best elsewhere; it is tried as soon as a first trial has finished.
+
+    Raises:
+        InputError: if a study that is resumed can't go on.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(spec.storage)
+    strategies = [STRATEGIES[name] for name in spec.strategies]
+    if spec.is_resumed and take_up(storage, spec.name, spec.folder, strategies, profile):
+        return
     if any(found.study_name == spec.name for found in storage.get_all_studies()):
         storage.delete_study(storage.get_study_id_from_name(spec.name))
     study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
     study.set_user_attr("autotl.fingerprint", profile.fingerprint)
     study.set_user_attr("autotl.strategies", list(spec.strategies))
+    hold(study, warm, profile)
+    mark_complete(study, strategies, profile)
 
 
 def run_worker(
@@ -161,6 +179,7 @@ def _run_trials(
         with uninterrupted(), FileLock(store.folder / "ask.lock"):
             if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
                 return
+            release(study)
             trials = study.get_trials(deepcopy=False)
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
             if not waiting:

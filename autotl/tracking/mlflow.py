@@ -12,11 +12,12 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "autotl"
@@ -43,6 +44,8 @@ _DESCRIPTION = """\
 run for each fit, and in it a child run for each trial; `validation_score` is that of the metric \
 that decides, greater is better. Trials with a `finalist` tag are the best of their strategy."""
 _N_NAMED_PARAMS = 3
+_VERDICTS = {"finalist", "winner"}
+"""Tags of trials that are set when a fit has decided."""
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 """MLflow's own patience with a server that is down is four minutes."""
 
@@ -174,6 +177,27 @@ class MlflowFitRun:
         )
         return cls(recorder, experiment_id, "" if run is None else run.info.run_id)
 
+    @classmethod
+    def resume(
+        cls, tracking_uri: str, name: str, artifact_root: Path | None, run_id: str
+    ) -> MlflowFitRun:
+        """Open a parent run again, or a new one if the store hasn't got it.
+
+        Trials that were running when the fit was killed are closed; what was said of finalists is
+        taken back, since it will be said anew.
+
+        Args:
+            tracking_uri: of the store.
+            name: of the fit.
+            artifact_root: as for :class:`Recorder`.
+            run_id: of the parent run, empty if it is unknown.
+        """
+        recorder = Recorder(tracking_uri, artifact_root)
+        experiment_id = recorder(lambda client: _reopened(client, run_id))
+        if experiment_id is None:
+            return cls.start(tracking_uri, name, artifact_root)
+        return cls(recorder, experiment_id, run_id)
+
     def start_trial(
         self, number: int, strategy: str, params: Mapping[str, object]
     ) -> MlflowTrialRun:
@@ -196,8 +220,23 @@ class MlflowFitRun:
         return MlflowTrialRun(self._recorder, run_id)
 
     def log_params(self, params: Mapping[str, object]) -> None:
-        """Parameters of the fit."""
-        _log_params(self._recorder, self.run_id, params)
+        """Parameters of the fit; of a resumed one, those that differ now become tags.
+
+        MLflow lets no parameter change: ``time_budget_s`` stays that of the first part, and
+        ``resumed.time_budget_s`` is that of the last.
+        """
+        run = self._recorder(lambda client: client.get_run(self.run_id))
+        known = {} if run is None else dict(run.data.params)
+        new = {name: value for name, value in params.items() if name not in known}
+        if new:
+            _log_params(self._recorder, self.run_id, new)
+        changed = {
+            f"resumed.{name}": value
+            for name, value in params.items()
+            if name in known and _as_param(value) != known[name]
+        }
+        if changed:
+            self.set_tags(changed)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Figures of the fit."""
@@ -260,10 +299,49 @@ def _experiment(client: MlflowClient, artifact_root: Path | None) -> str:
     return experiment_id
 
 
+def _reopened(client: MlflowClient, run_id: str) -> str | None:
+    """Set a parent run and its children to where a fit goes on; None if there is no such run."""
+    from mlflow.exceptions import MlflowException
+
+    if not run_id:
+        return None
+    try:
+        parent = client.get_run(run_id)
+        if parent.info.lifecycle_stage != "active":
+            return None
+    except MlflowException:
+        return None
+    experiment_id = str(parent.info.experiment_id)
+    client.update_run(run_id, status="RUNNING")
+    client.set_tag(run_id, "state", "running")
+    for child in _children(client, experiment_id, run_id):
+        for tag in _VERDICTS & child.data.tags.keys():
+            client.delete_tag(child.info.run_id, tag)
+        if child.info.status == "RUNNING":
+            client.set_tag(child.info.run_id, "state", "interrupted")
+            client.set_terminated(child.info.run_id, "KILLED")
+    return experiment_id
+
+
+def _children(client: MlflowClient, experiment_id: str, run_id: str) -> Iterator[Run]:
+    query = f"tags.`mlflow.parentRunId` = '{run_id}'"
+    page: str | None = None
+    while True:
+        found = client.search_runs([experiment_id], query, page_token=page)
+        yield from found
+        page = found.token
+        if not page:
+            return
+
+
+def _as_param(value: object) -> str:
+    return str(value)[:_MAX_PARAM_CHARS]
+
+
 def _log_params(recorder: Recorder, run_id: str, params: Mapping[str, object]) -> None:
     from mlflow.entities import Param
 
-    entries = [Param(name, str(value)[:_MAX_PARAM_CHARS]) for name, value in params.items()]
+    entries = [Param(name, _as_param(value)) for name, value in params.items()]
     recorder(lambda client: client.log_batch(run_id, params=entries))
 
 

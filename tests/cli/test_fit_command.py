@@ -24,6 +24,7 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "--prefer", "cheap", "--seed", "7", "--device", "cpu", "--workers", "2",
         "--output", tmp_path, "--disk-cache", "1.5", "--memory-cache", "0",
         "--tracking-uri", "http://localhost:1", "--study-name", "one",
+        "--no-warm-start",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     dataset, settings = api.calls[0]
@@ -47,6 +48,7 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "memory_cache_gb": 0.0,
         "tracking_uri": "http://localhost:1",
         "study_name": "one",
+        "warm_start": False,
     }
 
 

@@ -251,3 +251,49 @@ def test_a_warning_does_not_tell_the_password() -> None:
     with pytest.warns(UserWarning, match="failed") as caught:
         MlflowFitRun.start("nonsense://me:secret@host", "a fit")
     assert "secret" not in str(caught[0].message).partition("(")[0]
+
+
+def test_a_fit_that_goes_on_is_one_run(
+    uri: str, fit: MlflowFitRun, client: MlflowClient, tmp_path: Path
+) -> None:
+    fit.log_params({"seed": 0, "time_budget_s": 10.0})
+    ended, running = (fit.start_trial(number, "scratch", CONFIG) for number in range(2))
+    ended.end("complete", {"seconds": 1.0})
+    fit.tag_trial(ended.run_id, {"finalist": 1, "winner": True})
+    fit.end("interrupted")
+    again = MlflowFitRun.resume(uri, "a fit", None, fit.run_id)
+    assert again.run_id == fit.run_id
+    parent = client.get_run(fit.run_id)
+    assert (parent.info.status, parent.data.tags["state"]) == ("RUNNING", "running")
+    tags = client.get_run(ended.run_id).data.tags
+    assert tags["state"] == "complete"
+    assert not {"finalist", "winner"} & tags.keys()
+    killed = client.get_run(running.run_id)
+    assert (killed.info.status, killed.data.tags["state"]) == ("KILLED", "interrupted")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # the store takes no other value of a parameter
+        again.log_params({"seed": 0, "time_budget_s": 20.0, "new": "x"})
+    parent = client.get_run(fit.run_id)
+    assert parent.data.params == {"seed": "0", "time_budget_s": "10.0", "new": "x"}
+    resumed = {name: tag for name, tag in parent.data.tags.items() if name.startswith("resumed.")}
+    assert resumed == {"resumed.time_budget_s": "20.0"}
+    third = again.start_trial(2, "scratch", CONFIG)
+    third.end("complete", {})
+    assert client.get_run(third.run_id).data.tags["mlflow.parentRunId"] == fit.run_id
+    again.end("complete")
+    assert client.get_run(fit.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("run_id", ["", "0" * 32, "deleted"])
+def test_a_run_that_the_store_has_not_got_is_begun_anew(
+    run_id: str, uri: str, client: MlflowClient
+) -> None:
+    if run_id == "deleted":
+        run_id = MlflowFitRun.start(uri, "deleted").run_id
+        client.delete_run(run_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        again = MlflowFitRun.resume(uri, "goes on", None, run_id)
+    assert again.run_id
+    assert again.run_id != run_id
+    assert client.get_run(again.run_id).info.run_name == "goes on"

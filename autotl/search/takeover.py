@@ -1,0 +1,178 @@
+"""A study that goes on: its trials stay, and what a killed process left half done is closed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from autotl.analysis.profile import DatasetProfile
+from autotl.errors import InputError
+from autotl.search.knowledge import DRAWN
+from autotl.search.objective import OPTUNA_STATES
+from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, arm_of
+from autotl.search.records import TrialStore
+from autotl.search.space import choices_of, within
+from autotl.search.warm_start import HELD, ORIGIN
+from autotl.strategies.base import Strategy, TrialRecord
+
+UNAFFORDABLE = "unaffordable"
+"""The state of a proposal that was passed over because the time left didn't allow it."""
+_WITHOUT_RESULT = (UNAFFORDABLE, "deadline", "interrupted")
+_KILLED = "its process was killed"
+_CHOICES = "autotl.choices"
+"""The study's attribute that holds what its parameters choose among; set when it is complete."""
+_FIXED = "fixed_params"
+"""Optuna's attribute of a trial that was enqueued."""
+
+
+def mark_complete(
+    study: optuna.Study, strategies: Sequence[Strategy], profile: DatasetProfile
+) -> None:
+    """Note that a study's first trials are all enqueued, and what its parameters choose among."""
+    study.set_user_attr(_CHOICES, _choices(strategies, profile))
+
+
+def take_up(
+    storage: BaseStorage,
+    name: str,
+    folder: Path,
+    strategies: Sequence[Strategy],
+    profile: DatasetProfile,
+) -> bool:
+    """Make a study ready to go on.
+
+    Trials that a killed process left running are told as what their record says, or failed. What
+    was tried on purpose, a recipe or a warm start, and got no result since the time was up or the
+    fit was interrupted, gets another turn; what a process was killed in, once.
+
+    Args:
+        storage: Optuna's.
+        name: of the study.
+        folder: of the fit.
+        strategies: that it tries.
+        profile: of the data set now.
+
+    Returns:
+        Whether it can go on; False if the storage has nothing of it, so that it is made anew.
+
+    Raises:
+        InputError: if its trials can't be compared with new ones.
+    """
+    records = {record.number: record for record in TrialStore(folder / "trials").load()}
+    known = {found.study_name for found in storage.get_all_studies()}
+    study = optuna.load_study(study_name=name, storage=storage) if name in known else None
+    trials = [] if study is None else study.get_trials(deepcopy=False)
+    lost = records.keys() - {trial.number for trial in trials}
+    if lost:
+        raise InputError(
+            f"study {name!r} can't go on: its storage doesn't know {len(lost)} of the "
+            f"{len(records)} trials in {str(folder)!r}; choose another study_name, or delete its "
+            "folder"
+        )
+    if study is None or _CHOICES not in study.user_attrs:
+        return False
+    _refuse_other_choices(name, study.user_attrs[_CHOICES], _choices(strategies, profile))
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            _close(study, storage, trial, records.get(trial.number))
+    by_name = {strategy.name: strategy for strategy in strategies}
+    held = study.user_attrs.get(HELD, [])
+    study.set_user_attr(HELD, [[_renewed(p, by_name, profile), origin] for p, origin in held])
+    _give_turns(study, storage, by_name, profile)
+    return True
+
+
+def _close(
+    study: optuna.Study, storage: BaseStorage, trial: FrozenTrial, record: TrialRecord | None
+) -> None:
+    """Tell how a trial ended whose process was killed; without a record it has failed."""
+    attributes: dict[str, Any] = {STATE: "interrupted", "error": _KILLED}
+    if record is not None:
+        attributes = {STATE: record.state, SECONDS: record.seconds, COST: record.cost_s}
+        attributes |= {} if record.error is None else {"error": record.error}
+    for name, value in attributes.items():
+        storage.set_trial_user_attr(trial._trial_id, name, value)
+    score = None if record is None or record.result is None else record.result.score
+    study.tell(trial.number, score, state=OPTUNA_STATES[attributes[STATE]])
+
+
+def _give_turns(
+    study: optuna.Study,
+    storage: BaseStorage,
+    strategies: Mapping[str, Strategy],
+    profile: DatasetProfile,
+) -> None:
+    """Enqueue what is due, and fit what waits to the ranges of now."""
+    due: dict[str, FrozenTrial] = {}
+    n_killed: Counter[str] = Counter()
+    for trial in study.get_trials(deepcopy=False):
+        arm, fixed = arm_of(trial), trial.system_attrs.get(_FIXED)
+        is_recipe = ARM in trial.system_attrs and arm is not None and arm.recipe != DRAWN
+        if not is_recipe and not fixed:
+            continue
+        renewed = {} if is_recipe else _renewed(fixed or {}, strategies, profile)
+        if trial.state == TrialState.WAITING and not is_recipe:
+            storage.set_trial_system_attr(trial._trial_id, _FIXED, renewed)
+        key = str(trial.system_attrs[ARM] if is_recipe else renewed)
+        n_killed[key] += trial.user_attrs.get("error") == _KILLED
+        if trial.user_attrs.get(STATE) in _WITHOUT_RESULT and n_killed[key] < 2:
+            due[key] = trial
+        else:
+            due.pop(key, None)
+    for trial in due.values():
+        kept = (ARM, _FIXED)
+        again = {name: trial.system_attrs[name] for name in kept if name in trial.system_attrs}
+        if ARM not in again:
+            again[_FIXED] = _renewed(again[_FIXED], strategies, profile)
+        origin = {name: trial.user_attrs[name] for name in ORIGIN if name in trial.user_attrs}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.WAITING, system_attrs=again, user_attrs=origin
+            )
+        )
+
+
+def _renewed(
+    params: Mapping[str, Any], strategies: Mapping[str, Strategy], profile: DatasetProfile
+) -> dict[str, Any]:
+    """Parameters of an enqueued trial, with as many epochs as a trial can afford now."""
+    own = {name: value for name, value in params.items() if name != STRATEGY}
+    epochs = f"{params[STRATEGY]}.epochs"
+    if epochs in own:
+        own[epochs] = max(candidate.max_epochs for candidate in profile.backbones.values())
+    renewed, _ = within(strategies[params[STRATEGY]], own, profile)
+    return {STRATEGY: params[STRATEGY], **renewed}
+
+
+def _choices(
+    strategies: Sequence[Strategy], profile: DatasetProfile
+) -> dict[str, list[str | float | bool | None]]:
+    return {
+        name: choices
+        for strategy in strategies
+        for name, choices in choices_of(strategy, profile).items()
+    }
+
+
+def _refuse_other_choices(
+    name: str,
+    before: dict[str, list[str | float | bool | None]],
+    now: dict[str, list[str | float | bool | None]],
+) -> None:
+    told = [
+        f"{parameter}: were {before.get(parameter)}, are {now.get(parameter)}"
+        for parameter in sorted(before.keys() | now.keys())
+        if before.get(parameter) != now.get(parameter)
+    ]
+    if told:
+        listed = "".join(f"\n  - {line}" for line in told)
+        raise InputError(
+            f"study {name!r} was made by a version of autotl with other choices and can't go on; "
+            f"give another study_name:{listed}"
+        )
