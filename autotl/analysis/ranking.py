@@ -206,7 +206,7 @@ def _n_final(ranked: Sequence[RankedBackbone]) -> int:
 
 
 def _with_near(ranked: Sequence[RankedBackbone], least: int, most: int) -> int:
-    """How many of the first are kept if what lies within the noise of the best is, up to a limit."""
+    """How many of the first are kept: at least some, and up to a limit those near the best."""
     near = [
         place
         for place, entry in enumerate(ranked[:most])

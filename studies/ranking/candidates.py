@@ -1,4 +1,4 @@
-"""Ten candidate backbones: pretrained ones, ones whose weights were spoilt more and more, random."""
+"""Ten candidate backbones: pretrained, spoilt more and more, and never trained."""
 
 from __future__ import annotations
 
