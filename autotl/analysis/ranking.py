@@ -101,7 +101,7 @@ def rank_backbones(
         All candidates, best first; those dropped later before those dropped earlier.
     """
     started = time.perf_counter()
-    left = {name: RankedBackbone(name) for name in sorted(n_parameters)}
+    left = {name: RankedBackbone(name) for name in n_parameters}
     dropped: list[RankedBackbone] = []
     n_pictures = FIRST_PICTURES
     while True:

@@ -114,7 +114,7 @@ def test_the_order_of_the_candidates_does_not_matter() -> None:
 
 
 def test_equals_are_ordered_by_size_then_name() -> None:
-    candidates = Candidates(a=1.0, b=1.0, c=1.0, d=1.0, e=1.0)
+    candidates = Candidates(e=1.0, c=1.0, b=1.0, d=1.0, a=1.0)
     for name in "bcde":
         candidates.values[name] = candidates.values["a"]
     candidates.n_parameters["d"] = 10
@@ -137,6 +137,25 @@ def test_a_clear_order_leaves_two() -> None:
     entries = Candidates(a=2.0, b=1.0, c=0.1, d=0.05).ranked()
     assert kept(entries) == ["a", "b"]
     assert entries[0].n_pictures == ranking.FIRST_PICTURES
+
+
+def test_three_standard_errors_are_no_noise() -> None:
+    candidates = Candidates(a=1.0, b=1.0, c=0.55, d=0.05)
+    entries = candidates.ranked()
+    third = entries[2]
+    assert third.name == "c"
+    assert third.behind is not None
+    assert third.standard_error is not None
+    assert 2.5 < third.behind / third.standard_error < 4.5
+    assert kept(entries) == [entry.name for entry in entries[:2]]
+
+
+def test_seconds_of_all_rounds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(ranking.time, "perf_counter", lambda: next(ticks))
+    candidates = Candidates(**TEN)
+    for entry in candidates.ranked():
+        assert entry.seconds == len(candidates.asked[entry.name])
 
 
 def test_features_that_are_not_finite_are_dropped() -> None:
@@ -162,6 +181,11 @@ def test_out_of_time_the_first_round_decides() -> None:
     entries = candidates.ranked(limit_s=0.0)
     assert {entry.n_pictures for entry in entries} == {ranking.FIRST_PICTURES}
     assert 2 <= len(kept(entries)) <= MAX_CANDIDATES
+
+
+def test_out_of_time_no_more_than_two_are_kept_that_are_not_near() -> None:
+    clear = {"a": 2.0, "b": 1.9, **{f"net{i}": 0.1 for i in range(8)}}
+    assert sorted(kept(Candidates(**clear).ranked(limit_s=0.0))) == ["a", "b"]
 
 
 def test_few_samples_are_all_seen_once() -> None:
