@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -518,20 +519,40 @@ def test_backbones_are_ranked_by_training_pictures_of_the_first_fold(
 ) -> None:
     """By cross-validation and, with little time, by one hold-out: that is decided afterwards."""
     looked_at: list[NDArray[np.int64]] = []
+    pairs = np.arange(90) // 2
     rank = profiling.rank_backbones
 
     def noting(*arguments: Any, **options: Any) -> Any:
         looked_at.append(arguments[3])
+        assert (np.diff(arguments[4])[::2] == 0).all()
         return rank(*arguments, **options)
 
     monkeypatch.setattr(profiling, "rank_backbones", noting)
-    speed[0] = Speed("fp32", False, (0.0, 1e-5), (train_s, 0.0))
-    prepared = make((pictures, picture_labels), backbones=many, time_budget_s=150.0)
+    speed[0] = Speed("bf16", False, (0.0, 1e-5), (train_s, 0.0))
+    prepared = make((pictures, picture_labels), backbones=many, group=pairs, time_budget_s=150.0)
     assert (len(prepared.task.folds) == 1) == (train_s > 1e-3)
     (samples,) = looked_at
     assert not np.isin(samples, prepared.test.samples).any()
     assert np.isin(samples, prepared.development[prepared.task.folds[0].train]).all()
     assert len(samples) > 30
+    first = next(iter(prepared.task.backbones.values()))  # runs as was measured
+    assert prepared.task.store.activations(first, 1, np.arange(2)).dtype == torch.bfloat16
+
+
+def test_the_first_pass_is_that_of_the_embedded_backbone_or_the_smallest(
+    weights_file: Path,
+) -> None:
+    small = preparation.open_backbone(f"resnet10t@{weights_file}")
+    large = replace(small, name="a", n_parameters=small.n_parameters + 1)
+    twin = replace(small, name="z")
+    embedded = replace(large, name="embedded")
+    for given, expected in (
+        ([large, twin, small], small),
+        ([twin, large], twin),
+        ([small, twin, embedded], embedded),
+    ):
+        named = {backbone.name: backbone for backbone in given}
+        assert profiling.looking_backbone(named) is expected
 
 
 def test_pictures_of_many_backbones_pass_once_and_of_the_dropped_only_some(
@@ -539,13 +560,16 @@ def test_pictures_of_many_backbones_pass_once_and_of_the_dropped_only_some(
 ) -> None:
     pooled = ActivationStore._pooled
     passed: dict[str, list[int]] = {name: [] for name in many}
+    n_networks = []
 
     def noting(store: Any, backbone: Any, samples: Any, watcher: Any) -> Any:
         passed[backbone.name].append(len(samples))
+        n_networks.append(len(store._networks))
         return pooled(store, backbone, samples, watcher)
 
     monkeypatch.setattr(ActivationStore, "_pooled", noting)
     prepared = make(picture_folder, backbones=many)
+    assert max(n_networks) <= 3
     n = len(prepared.task.labels)
     entries = {entry.name: entry for entry in prepared.profile.ranking}
     looking = min(many)  # equally many parameters

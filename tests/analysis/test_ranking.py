@@ -140,7 +140,7 @@ def test_a_clear_order_leaves_two() -> None:
 
 
 def test_three_standard_errors_are_no_noise() -> None:
-    candidates = Candidates(a=1.0, b=1.0, c=0.55, d=0.05)
+    candidates = Candidates(a=1.0, b=1.0, c=0.7, d=0.05)
     entries = candidates.ranked()
     third = entries[2]
     assert third.name == "c"
