@@ -11,7 +11,7 @@ from typing import Any
 from autotl.analysis.analysis import Analysis, analyse
 from autotl.config import DEFAULT_BUDGET_S, DEFAULT_OUTPUT, FitConfig, make_config
 from autotl.errors import InputError
-from autotl.fitting import calibrated, hand_over, read_test, refit, search, start_run
+from autotl.fitting import calibrated, finals, hand_over, read_test, refit, search, start_run
 from autotl.illustrating import illustrate
 from autotl.preparation import prepare
 from autotl.progress import Progress
@@ -20,7 +20,6 @@ from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation
 from autotl.recommend.page import page_place, write_page
 from autotl.runtime import NEVER, Deadline
-from autotl.search.records import TrialStore
 from autotl.workspace import Workspace
 
 
@@ -67,7 +66,8 @@ def fit(
         metric: ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``auroc``;
             ``"auto"``: accuracy, or balanced accuracy under imbalance.
         prefer: among strategies within the noise of the best: ``accuracy`` takes the best anyway,
-            ``balanced`` a clearly cheaper one within one standard error, ``cheap`` within two.
+            ``balanced`` a clearly cheaper one (to train and to predict with) within one standard
+            error, ``cheap`` within all of the noise.
         seed: of everything random.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         workers: processes that run trials side by side.
@@ -109,14 +109,26 @@ def fit(
         run = start_run(place, config, prepared)
         try:
             interrupted = not search(prepared, config, place, run, deadline, progress)
-            records = TrialStore(place.trials).load()
+            evidence = finals(
+                prepared, config, place, run, deadline, progress, interrupted=interrupted
+            )
             task, profile = prepared.task, prepared.profile
             progress.phase("decide", deadline.shown_s)
             decision = decide(
-                records, task.labels, task.metric, profile, config.prefer, config.seed
+                evidence.records,
+                task.labels,
+                task.metric,
+                profile,
+                config.prefer,
+                config.seed,
+                repeats=evidence.repeats,
+                strategies=config.strategy_names,
             )
-            model, notes = refit(decision, task, place, deadline, progress, interrupted=interrupted)
-            decision = dataclasses.replace(decision, notes=(*decision.notes, *notes))
+            model, notes = refit(
+                decision, task, place, deadline, progress, interrupted=evidence.interrupted
+            )
+            notes = (*decision.notes, *evidence.notes, *notes)
+            decision = dataclasses.replace(decision, notes=notes)
             model = calibrated(model, decision, task)
             progress.phase("test", deadline.shown_s)
             score = read_test(model, prepared)
@@ -124,7 +136,7 @@ def fit(
             seconds = time.time() - started
             return hand_over(
                 decision,
-                records,
+                evidence,
                 model,
                 score,
                 prepared,
@@ -132,7 +144,6 @@ def fit(
                 place,
                 run,
                 seconds,
-                interrupted=interrupted,
             )
         except BaseException as error:
             run.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from autotl.analysis.analysis import analyse
 from autotl.config import FitConfig
 from autotl.errors import InputError
 from autotl.illustrating import illustrate
-from autotl.metrics import all_metrics, confidence_interval
+from autotl.metrics import all_metrics
 from autotl.preparation import Prepared
 from autotl.progress import Progress
 from autotl.recommend.analysis_page import render_analysis
@@ -27,10 +27,19 @@ from autotl.recommend.explain import explain, leaderboard
 from autotl.recommend.model import Recommendation
 from autotl.recommend.page import write_page
 from autotl.recommend.report import ReportContents, SamplePicture, write_report
+from autotl.recommend.verdict import Verdict, verdict
+from autotl.recommend.words import sentence
 from autotl.recommend.work import Work
 from autotl.runtime import NEVER, Deadline, environment
-from autotl.search.budget import CLOSING_S
+from autotl.search.budget import CLOSING_S, SearchBudget, finalists_s
 from autotl.search.executors.local import run_search
+from autotl.search.finalists import (
+    MAX_ROUNDS,
+    ROUNDS_OF_A_COUNTED_SEARCH,
+    choose_finalists,
+    repeat_finalists,
+)
+from autotl.search.last_resort import last_resort
 from autotl.search.objective import out_of_memory
 from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
@@ -38,6 +47,7 @@ from autotl.strategies import STRATEGIES
 from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialRecord, TrialStopped
 from autotl.strategies.fitted import FittedModel
 from autotl.tracking.mlflow import MlflowFitRun, without_password
+from autotl.uncertainty import confidence_interval
 from autotl.workspace import Workspace
 
 _N_PICTURES = 24
@@ -85,10 +95,64 @@ def search(
         strategies=config.strategy_names,
         seed=config.seed,
         n_trials=config.n_trials,
-        deadline=deadline,
+        deadline=deadline.earlier(finalists_s(deadline, config.strategy_names)),
     )
     create_study(spec, prepared.profile)
     return run_search(spec, prepared.task, prepared.profile, run, progress, config.workers)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the decision is made from.
+
+    Attributes:
+        records: trials of the search.
+        repeats: runs of the best of them with other seeds.
+        interrupted: whether the user ended the fit early.
+        notes: what to tell the user about it.
+    """
+
+    records: Sequence[TrialRecord]
+    repeats: Sequence[TrialRecord] = ()
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def finals(
+    prepared: Prepared,
+    config: FitConfig,
+    place: Workspace,
+    run: MlflowFitRun,
+    deadline: Deadline,
+    progress: Progress,
+    *,
+    interrupted: bool,
+) -> Evidence:
+    """Run the best trials again with other seeds; where none finished, try the plainest model."""
+    task, profile, trials = prepared.task, prepared.profile, TrialStore(place.trials)
+    records = trials.load()
+    if interrupted:
+        return Evidence(records, interrupted=True)
+    if not any(record.result is not None for record in records):
+        if "bottleneck" not in config.strategy_names:
+            return Evidence(records)
+        last = last_resort(records, task, profile, trials, run, progress)
+        note = "no trial of the search finished, so the plainest model was made as a last resort"
+        return Evidence([*records, last], interrupted=last.state == "interrupted", notes=(note,))
+    finalists = choose_finalists(records, task.labels, task.metric)
+    if not finalists:
+        return Evidence(records)
+    progress.phase("finalists", deadline.shown_s)
+    budget = SearchBudget(deadline, sum(len(f.train) for f in task.folds), len(task.labels))
+    ends = budget.deadline_for(max(record.seconds for record in finalists), records)
+    rounds = MAX_ROUNDS if config.n_trials is None else ROUNDS_OF_A_COUNTED_SEARCH
+    store = TrialStore(place.trials / "repeats")
+    completed = repeat_finalists(
+        finalists, task, profile, store, run, ends, progress, max_rounds=rounds
+    )
+    repeats = store.load()
+    notes = () if repeats else ("there was no time to run the best trials with other seeds",)
+    return Evidence(records, repeats, not completed, notes)
 
 
 def refit(
@@ -171,7 +235,7 @@ def read_test(model: FittedModel, prepared: Prepared) -> TestScore | None:
 
 def hand_over(
     decision: Decision,
-    records: Sequence[TrialRecord],
+    evidence: Evidence,
     model: FittedModel,
     test: TestScore | None,
     prepared: Prepared,
@@ -179,14 +243,13 @@ def hand_over(
     place: Workspace,
     run: MlflowFitRun,
     seconds: float,
-    *,
-    interrupted: bool,
 ) -> Recommendation:
     """Write the report and the model, close the record, and make the recommendation."""
+    records = evidence.records
     text = explain(decision, prepared.profile, test, seconds=seconds)
     table = leaderboard(records, decision)
-    figures = _summary(decision, test, place, seconds)
-    work = Work.of(records, prepared.task.store.disk_used_bytes)
+    figures = _summary(decision, verdict(decision, prepared.profile), test, place, seconds)
+    work = Work.of([*records, *evidence.repeats], prepared.task.store.disk_used_bytes)
     contents = ReportContents(
         title=f"{prepared.name}: {place.study_name}",
         explanation=text,
@@ -221,7 +284,9 @@ def hand_over(
     )
     recommendation.save(place.model)
     run.log_metrics(work.metrics())
-    _close(run, recommendation, records, place, "interrupted" if interrupted else "complete")
+    _close(
+        run, recommendation, records, place, "interrupted" if evidence.interrupted else "complete"
+    )
     return recommendation
 
 
@@ -265,7 +330,11 @@ def _close(
 
 
 def _summary(
-    decision: Decision, test: TestScore | None, place: Workspace, seconds: float
+    decision: Decision,
+    found: Verdict,
+    test: TestScore | None,
+    place: Workspace,
+    seconds: float,
 ) -> dict[str, Any]:
     def scored(value: float, interval: tuple[float, float]) -> dict[str, float]:
         return {"value": value, "low": interval[0], "high": interval[1]}
@@ -273,7 +342,12 @@ def _summary(
     return {
         "strategy": decision.winner.strategy,
         "config": dict(decision.winner.config),
+        "verdict": found.kind,
+        "headline": sentence(found.headline),
+        "more_data": sentence(found.more_data),
         "metric": decision.metric,
+        "optimism": decision.optimism,
+        "seed_deviation": decision.seed_deviation,
         "expected": scored(decision.expected, decision.interval),
         "test": None if test is None else scored(test.value, test.interval),
         "seconds": round(seconds, 1),
@@ -286,6 +360,13 @@ def _summary(
                 "seconds": round(s.seconds, 1),
                 "n_complete": s.n_complete,
                 "n_pruned": s.n_pruned,
+                "n_seeds": s.n_seeds,
+                "difference": s.difference,
+                "standard_error": s.standard_error,
+                "noise": s.noise,
+                "is_clear": s.is_clear,
+                "predict_s": s.predict_s,
+                "cost": s.cost,
             }
             for s in decision.strategies
         },

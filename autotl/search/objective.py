@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from optuna.trial import TrialState
+from optuna.trial import BaseTrial, TrialState
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.progress import Progress
@@ -27,7 +27,7 @@ from autotl.strategies.base import (
     TrialResult,
     TrialStopped,
 )
-from autotl.tracking.base import FitRun, TrialRun
+from autotl.tracking.base import TrialRun, TrialRuns
 
 _OPTUNA_STATES = {
     "complete": TrialState.COMPLETE,
@@ -49,7 +49,7 @@ class TrialReporter:
     """
 
     def __init__(
-        self, trial: optuna.Trial, run: TrialRun, deadline: Deadline, progress: Progress
+        self, trial: BaseTrial, run: TrialRun, deadline: Deadline, progress: Progress
     ) -> None:
         self._trial = trial
         self._run = run
@@ -80,12 +80,12 @@ class TrialReporter:
 
 
 def run_trial(
-    trial: optuna.Trial,
+    trial: BaseTrial,
     strategy: Strategy,
     config: StrategyConfig,
     task: Task,
     profile: DatasetProfile,
-    fit_run: FitRun,
+    fit_run: TrialRuns,
     deadline: Deadline,
     progress: Progress,
     predicted_s: float = 0.0,
@@ -96,7 +96,7 @@ def run_trial(
     in the record's ``state``; any other exception surfaces after the record is closed.
 
     Args:
-        trial: Optuna's.
+        trial: Optuna's; for a run outside the study, a fixed one.
         strategy: which one.
         config: of it.
         task: what to train on.

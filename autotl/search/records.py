@@ -29,7 +29,7 @@ class TrialStore:
     def save(self, record: TrialRecord) -> None:
         """Write an ended trial; the JSON file comes last, so that what has one is complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        stem = f"{record.number:05d}"
+        stem = f"{record.number:05d}" + (f"-{record.repeat}" if record.repeat else "")
         values = {
             "number": record.number,
             "strategy": record.strategy,
@@ -41,6 +41,7 @@ class TrialStore:
             "run_id": record.run_id,
             "cost_s": record.cost_s,
             "figures": dict(record.figures),
+            "repeat": record.repeat,
             "result": None,
         }
         result = record.result
@@ -114,6 +115,7 @@ def _read(file: Path) -> TrialRecord:
         run_id=values["run_id"],
         cost_s=values["cost_s"],
         figures=values["figures"],
+        repeat=values.get("repeat", 0),
     )
     if values["result"] is None:
         return record
