@@ -11,7 +11,7 @@ from typing import Any
 from autotl.analysis.analysis import Analysis, analyse
 from autotl.config import DEFAULT_BUDGET_S, DEFAULT_OUTPUT, FitConfig, make_config
 from autotl.errors import InputError
-from autotl.fitting import calibrated, finals, hand_over, read_test, refit, search, start_run
+from autotl.fitting import calibrated, hand_over, read_test, refit, search, start_run
 from autotl.illustrating import illustrate
 from autotl.preparation import prepare
 from autotl.progress import Progress
@@ -20,6 +20,7 @@ from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation
 from autotl.recommend.page import page_place, write_page
 from autotl.runtime import NEVER, Deadline
+from autotl.search.evidence import gather_evidence
 from autotl.workspace import Workspace
 
 
@@ -109,10 +110,18 @@ def fit(
         run = start_run(place, config, prepared)
         try:
             interrupted = not search(prepared, config, place, run, deadline, progress)
-            evidence = finals(
-                prepared, config, place, run, deadline, progress, interrupted=interrupted
-            )
             task, profile = prepared.task, prepared.profile
+            evidence = gather_evidence(
+                place.trials,
+                config.strategy_names,
+                config.n_trials,
+                task,
+                profile,
+                run,
+                deadline,
+                progress,
+                interrupted=interrupted,
+            )
             progress.phase("decide", deadline.shown_s)
             decision = decide(
                 evidence.records,

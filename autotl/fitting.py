@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,9 @@ from autotl.recommend.verdict import Verdict, verdict
 from autotl.recommend.words import sentence
 from autotl.recommend.work import Work
 from autotl.runtime import NEVER, Deadline, environment
-from autotl.search.budget import CLOSING_S, SearchBudget, finalists_s
+from autotl.search.budget import CLOSING_S, finalists_s
+from autotl.search.evidence import Evidence
 from autotl.search.executors.local import run_search
-from autotl.search.finalists import (
-    MAX_ROUNDS,
-    ROUNDS_OF_A_COUNTED_SEARCH,
-    choose_finalists,
-    repeat_finalists,
-)
-from autotl.search.last_resort import last_resort
 from autotl.search.objective import out_of_memory
 from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
@@ -99,60 +93,6 @@ def search(
     )
     create_study(spec, prepared.profile)
     return run_search(spec, prepared.task, prepared.profile, run, progress, config.workers)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the decision is made from.
-
-    Attributes:
-        records: trials of the search.
-        repeats: runs of the best of them with other seeds.
-        interrupted: whether the user ended the fit early.
-        notes: what to tell the user about it.
-    """
-
-    records: Sequence[TrialRecord]
-    repeats: Sequence[TrialRecord] = ()
-    interrupted: bool = False
-    notes: tuple[str, ...] = ()
-
-
-def finals(
-    prepared: Prepared,
-    config: FitConfig,
-    place: Workspace,
-    run: MlflowFitRun,
-    deadline: Deadline,
-    progress: Progress,
-    *,
-    interrupted: bool,
-) -> Evidence:
-    """Run the best trials again with other seeds; where none finished, try the plainest model."""
-    task, profile, trials = prepared.task, prepared.profile, TrialStore(place.trials)
-    records = trials.load()
-    if interrupted:
-        return Evidence(records, interrupted=True)
-    if not any(record.result is not None for record in records):
-        if "bottleneck" not in config.strategy_names:
-            return Evidence(records)
-        last = last_resort(records, task, profile, trials, run, progress)
-        note = "no trial of the search finished, so the plainest model was made as a last resort"
-        return Evidence([*records, last], interrupted=last.state == "interrupted", notes=(note,))
-    finalists = choose_finalists(records, task.labels, task.metric)
-    if not finalists:
-        return Evidence(records)
-    progress.phase("finalists", deadline.shown_s)
-    budget = SearchBudget(deadline, sum(len(f.train) for f in task.folds), len(task.labels))
-    ends = budget.deadline_for(max(record.seconds for record in finalists), records)
-    rounds = MAX_ROUNDS if config.n_trials is None else ROUNDS_OF_A_COUNTED_SEARCH
-    store = TrialStore(place.trials / "repeats")
-    completed = repeat_finalists(
-        finalists, task, profile, store, run, ends, progress, max_rounds=rounds
-    )
-    repeats = store.load()
-    notes = () if repeats else ("there was no time to run the best trials with other seeds",)
-    return Evidence(records, repeats, not completed, notes)
 
 
 def refit(

@@ -143,10 +143,11 @@ class Comparison:
         return (self.seed_deviation or 0.0) ** 2 / len(self.runs(record))
 
     def _overlap(self, n_validated: int) -> float:
-        """``n_folds n_validation / n_train`` of the split."""
+        """``n_folds n_validation / n_train`` of the split; 0 if no sample is left for training."""
         if self._n_folds > 1:
             return self._n_folds / (self._n_folds - 1)
-        return n_validated / max(1, len(self.labels) - n_validated)
+        n_train = len(self.labels) - n_validated
+        return n_validated / n_train if n_train else 0.0
 
     def _shares(self, record: TrialRecord) -> Vector:
         """Contributions of the samples to the score, the mean over the runs."""

@@ -24,6 +24,7 @@ _OUTSIDE = 0.632
 
 Matrix = NDArray[np.float64]
 Runs = Probabilities | Sequence[Probabilities]
+_Runs = Sequence[Probabilities]
 
 
 def selected_score(
@@ -41,8 +42,8 @@ def selected_score(
     Returns:
         At most the best config's score; that score itself for a single config. Greater is better.
     """
-    predictions = [_runs(p) for p in predictions]
-    scores = np.array([_mean_score(metric, labels, p) for p in predictions])
+    runs = [_runs(p) for p in predictions]
+    scores = np.array([_mean_score(metric, labels, p) for p in runs])
     best = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
     if len(predictions) < 2 or len(labels) < 2 or not np.isfinite(scores[best]):
         return float(scores[best])
@@ -50,9 +51,9 @@ def selected_score(
     scored = _SCORERS.get(metric.name)
     if scored is None:
         kept = kept[np.argsort(-scores[kept])][:MAX_COMPARED]
-        score = _by_call(metric, labels, [predictions[int(k)] for k in kept])
+        score = _by_call(metric, labels, [runs[int(k)] for k in kept])
     else:
-        score = scored(labels, [predictions[int(k)] for k in kept])
+        score = scored(labels, [runs[int(k)] for k in kept])
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), N_RESAMPLES)
     inside, outside = score(counts.astype(float)), score((counts == 0).astype(float))
@@ -67,11 +68,11 @@ def selected_score(
     return float(min(corrected, scores[best]))
 
 
-def _runs(predictions: Runs) -> Sequence[Probabilities]:
+def _runs(predictions: Runs) -> _Runs:
     return [predictions] if isinstance(predictions, np.ndarray) else predictions
 
 
-def _mean_score(metric: Metric, labels: Labels, runs: Runs) -> float:
+def _mean_score(metric: Metric, labels: Labels, runs: _Runs) -> float:
     return float(np.mean([metric.score(labels, p) for p in runs]))
 
 
@@ -79,19 +80,19 @@ _Scorer = Callable[[Matrix], Matrix]
 """From weights of the samples, ``(b, n)``, the configs' scores, ``(b, n_configs)``."""
 
 
-def _right(labels: Labels, predictions: Sequence[Runs]) -> Matrix:
+def _right(labels: Labels, predictions: Sequence[_Runs]) -> Matrix:
     """Per config and sample, the share of its runs that are right, ``(n_configs, n)``."""
     return np.stack(
         [np.mean([p.argmax(axis=1) == labels for p in runs], axis=0) for runs in predictions]
     )
 
 
-def _accuracy(labels: Labels, predictions: Sequence[Runs]) -> _Scorer:
+def _accuracy(labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
     right = _right(labels, predictions)
     return lambda weights: weights @ right.T / weights.sum(axis=1, keepdims=True)
 
 
-def _balanced_accuracy(labels: Labels, predictions: Sequence[Runs]) -> _Scorer:
+def _balanced_accuracy(labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
     right = _right(labels, predictions)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
@@ -107,7 +108,7 @@ def _balanced_accuracy(labels: Labels, predictions: Sequence[Runs]) -> _Scorer:
     return score
 
 
-def _log_loss(labels: Labels, predictions: Sequence[Runs]) -> _Scorer:
+def _log_loss(labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
     rows = np.arange(len(labels))
     gain = np.stack(
         [
@@ -118,14 +119,14 @@ def _log_loss(labels: Labels, predictions: Sequence[Runs]) -> _Scorer:
     return lambda weights: weights @ gain.T / weights.sum(axis=1, keepdims=True)
 
 
-_SCORERS: dict[str, Callable[[Labels, Sequence[Runs]], _Scorer]] = {
+_SCORERS: dict[str, Callable[[Labels, Sequence[_Runs]], _Scorer]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "log_loss": _log_loss,
 }
 
 
-def _by_call(metric: Metric, labels: Labels, predictions: Sequence[Runs]) -> _Scorer:
+def _by_call(metric: Metric, labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
     def score(weights: Matrix) -> Matrix:
         found = np.full((len(weights), len(predictions)), np.nan)
         for b, counts in enumerate(weights.astype(np.int64)[: N_RESAMPLES // 4]):

@@ -54,8 +54,7 @@ def verdict(decision: Decision, profile: DatasetProfile) -> Verdict:
     kind: Kind = "some_equal" if behind else "all_equal"
     words = [_equal(decision, winner, equal, all_of_them=not behind)]
     if behind:
-        are = "are" if len(behind) > 1 else "is"
-        words.append(f"{joined([strategy_words(s.strategy) for s in behind])} {are} worse")
+        words += [f"{strategy_words(s.strategy)} is {_gap(decision, s)} behind" for s in behind]
     return Verdict(kind, f"{'; '.join(words)}; {_taken(winner, equal)}", more_data)
 
 

@@ -76,9 +76,22 @@ def test_quick_ways_agree_with_the_metric(name: str) -> None:
     labels = rng.integers(0, N_CLASSES, 40)
     predictions = rng.dirichlet(np.ones(N_CLASSES), (5, 40)).astype(np.float32)
     weights = rng.multinomial(40, np.full(40, 1 / 40), 7).astype(float)
-    quick = selection._SCORERS[name](labels, predictions)(weights)
-    slow = selection._by_call(metric, labels, list(predictions))(weights)
+    runs = [predictions[:1], predictions[1:3], predictions[3:]]
+    quick = selection._SCORERS[name](labels, runs)(weights)
+    slow = selection._by_call(metric, labels, runs)(weights)
     np.testing.assert_allclose(quick, slow, rtol=1e-5)
+
+
+def test_of_several_runs_the_mean_is_chosen_by() -> None:
+    """A config with one lucky run and one unlucky one isn't worth its lucky run."""
+    labels = np.arange(300) % N_CLASSES
+    right = np.eye(N_CLASSES, dtype=np.float32)[labels]
+    wrong = np.roll(right, 1, axis=1)
+    half = right.copy()
+    half[:90] = wrong[:90]
+    metric = METRICS["accuracy"]
+    found = selected_score(metric, labels, [[right, wrong], [half, half]])
+    assert found == pytest.approx(0.7, abs=0.02)
 
 
 def test_a_clear_winner_keeps_its_score() -> None:
