@@ -47,10 +47,9 @@ def verdict(decision: Decision, profile: DatasetProfile) -> Verdict:
     if winner.strategy == "scratch" and not [s for s in equal if s.strategy != "scratch"]:
         return Verdict("negative_transfer", _negative_transfer(decision, others), more_data)
     if not equal:
+        name = strategy_words(winner.strategy)
         gaps = joined([f"{strategy_words(s.strategy)} by {_gap(decision, s)}" for s in behind])
-        return Verdict(
-            "clear", f"{strategy_words(winner.strategy)} is better than {gaps}", more_data
-        )
+        return Verdict("clear", f"within this budget, {name} is better than {gaps}", more_data)
     kind: Kind = "some_equal" if behind else "all_equal"
     words = [_equal(decision, winner, equal, all_of_them=not behind)]
     if behind:
@@ -67,8 +66,9 @@ def _only_one(decision: Decision, winner: StrategySummary) -> str:
 def _negative_transfer(decision: Decision, others: Sequence[StrategySummary]) -> str:
     nearest = min(others, key=lambda s: s.difference)
     return (
-        f"negative transfer: training from scratch is {_gap(decision, nearest)} better than the "
-        f"best use of pretrained weights, {strategy_words(nearest.strategy)}"
+        "negative transfer: within this budget training from scratch is "
+        f"{_gap(decision, nearest)} better than the best use of pretrained weights, "
+        f"{strategy_words(nearest.strategy)}"
     )
 
 

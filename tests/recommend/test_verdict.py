@@ -37,7 +37,9 @@ def judge(labels, make_record, make_profile):
 def test_a_clear_winner(judge):
     found = judge(finetune=(20, 60), bottleneck=(100, 2), scratch=(200, 60))
     assert found.kind == "clear"
-    assert found.headline.startswith("fine-tuning is better than the bottleneck by 20.0 ± ")
+    assert found.headline.startswith(
+        "within this budget, fine-tuning is better than the bottleneck by 20.0 ± "
+    )
     assert "and training from scratch by 45.0 ± " in found.headline
 
 
@@ -69,7 +71,9 @@ def test_two_are_equal_and_one_is_worse(judge):
 def test_negative_transfer(judge):
     found = judge(scratch=(20, 60), finetune=(90, 60), bottleneck=(100, 2))
     assert found.kind == "negative_transfer"
-    assert found.headline.startswith("negative transfer: training from scratch is 17.5 ± ")
+    assert found.headline.startswith(
+        "negative transfer: within this budget training from scratch is 17.5 ± "
+    )
     assert found.headline.endswith("the best use of pretrained weights, fine-tuning")
     assert judge(scratch=(20, 60), finetune=(22, 60)).kind == "all_equal"
     assert judge(scratch=(20, 60), finetune=(22, 60), bottleneck=(90, 2)).kind == "some_equal"
@@ -121,4 +125,4 @@ def test_the_verdict_is_the_first_thing_said(labels, make_record, make_profile):
     profile = make_profile(labels)
     decision = decide(records, labels, ACCURACY, profile, "balanced")
     words = explain(decision, profile, None, seconds=1.0)
-    assert words.startswith("Fine-tuning is better than the bottleneck")
+    assert words.startswith("Within this budget, fine-tuning is better than the bottleneck")

@@ -10,12 +10,14 @@ import pytest
 from autotl.runtime import Deadline
 from autotl.search.budget import (
     CLOSING_S,
+    FINALISTS_SHARE,
     MAX_EPOCHS,
     TRIAL_SHARE,
     UNLIMITED_EPOCHS,
     SearchBudget,
     affordable_epochs,
     correction,
+    finalists_s,
 )
 from autotl.strategies.base import TrialRecord, TrialResult
 
@@ -97,3 +99,12 @@ def test_only_complete_trials_of_the_strategy_correct(state: str) -> None:
 def test_without_a_limit_there_is_no_deadline() -> None:
     budget = SearchBudget(Deadline(None), 100, 100)
     assert budget.deadline_for(40.0, [record(0.9, 70.0)]).at is None
+
+
+def test_a_share_of_the_search_is_kept_back_for_the_finalists() -> None:
+    both = ("bottleneck", "finetune")
+    kept = finalists_s(Deadline.after(100.0 + CLOSING_S), both)
+    assert kept == pytest.approx(100.0 * FINALISTS_SHARE, abs=0.5)
+    assert finalists_s(Deadline.after(None), both) == 0.0
+    assert finalists_s(Deadline.after(1.0), both) == 0.0
+    assert finalists_s(Deadline.after(100.0), ("bottleneck",)) == 0.0
