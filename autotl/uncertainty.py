@@ -53,7 +53,8 @@ def difference_variance(
     """How much better the first scores than the second on the same samples, and its variance.
 
     For metrics of right and wrong one discordant sample is added to the variance, so that two that
-    agree on every sample aren't equal for certain (after Agresti and Min 2005).
+    agree on every sample aren't equal for certain (after Agresti and Min 2005); for AUROC that is
+    the least that the variance can be.
 
     Args:
         metric: what was maximised.
@@ -64,8 +65,11 @@ def difference_variance(
     apart, weights, n = first - second, sample_weights(metric, labels), len(labels)
     difference = float(apart.sum())
     variance = float(np.square(apart - weights * difference).sum()) * n / max(1, n - 1)
+    one_more = float((weights**3).sum())
     if metric.name in _COUNTED:
-        variance += float((weights**3).sum())
+        variance += one_more
+    elif metric.name == "auroc":
+        variance = max(variance, one_more)  # Python's max keeps a NaN that comes first
     return difference, variance
 
 
@@ -83,7 +87,7 @@ def confidence_interval(
     Accuracy: Wilson's score interval (Wilson 1927), right at 0 and 1 and for few samples. Balanced
     accuracy and macro-F1: the same with as many samples as a mean over classes is worth, see
     :func:`effective_samples`. AUROC: normal in the logit, variance after DeLong et al. (1988), as
-    Pepe (2003, section 5.2) has it; the value alone at 0 and 1. Log-loss: percentile bootstrap
+    Pepe (2003, section 5.2) has it, and Wilson's at 0 and 1. Log-loss: percentile bootstrap
     (Efron 1979). NaN where the value is.
     """
     value = metric.value(labels, probabilities) if len(labels) else float("nan")
@@ -92,7 +96,8 @@ def confidence_interval(
     if metric.name in _COUNTED:
         return wilson_interval(value, effective_samples(metric, labels), confidence)
     if metric.name == "auroc":
-        return _logit_interval(labels, contributions(metric, labels, probabilities), confidence)
+        shares = contributions(metric, labels, probabilities)
+        return _logit_interval(metric, labels, shares, confidence)
     gains = contributions(metric, labels, probabilities) * len(labels)
     rng = np.random.default_rng(seed)
     means = [gains[rng.integers(0, len(gains), len(gains))].mean() for _ in range(n_resamples)]
@@ -126,13 +131,15 @@ def wilson_interval(
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
-def _logit_interval(labels: Labels, shares: Vector, confidence: float) -> tuple[float, float]:
+def _logit_interval(
+    metric: Metric, labels: Labels, shares: Vector, confidence: float
+) -> tuple[float, float]:
     from scipy.special import expit, logit
     from scipy.stats import norm
 
     value = min(1.0, max(0.0, float(shares.sum())))
     if value in (0.0, 1.0):
-        return value, value
+        return wilson_interval(value, effective_samples(metric, labels), confidence)
     variance = float(np.square(shares - _class_weights(labels) * value).sum())
     half = float(norm.ppf(0.5 + confidence / 2.0)) * np.sqrt(variance) / (value * (1 - value))
     return float(expit(logit(value) - half)), float(expit(logit(value) + half))

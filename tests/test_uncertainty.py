@@ -107,6 +107,16 @@ def test_agreement_on_every_sample_is_not_certainty(name: str) -> None:
         assert error >= 0.99 * least
 
 
+def test_a_perfect_auroc_is_not_certainty() -> None:
+    labels = np.repeat([0, 1], [96, 4])
+    perfect = np.eye(2, dtype=np.float32)[labels]
+    metric = METRICS["auroc"]
+    low, high = confidence_interval(metric, labels, perfect)
+    assert 0.6 < low < 0.95
+    assert high == 1.0
+    assert 0.02 < difference(metric, labels, perfect, perfect)[1] < 0.2
+
+
 def test_pairing_makes_the_error_smaller_than_independent_samples() -> None:
     labels = drawn(0, 400)
     first = predicted(labels, 1)

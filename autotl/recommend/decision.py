@@ -239,11 +239,11 @@ def _notes(
     notes = []
     if winner.number != best.number:
         difference, error = comparison(best, winner)
+        words = format_difference(comparison.metric.name, difference, error)
+        scored = f"{words} better, within the noise" if difference else "the same"
         notes.append(
-            f"{best.strategy} scored {format_difference(comparison.metric.name, difference, error)}"
-            " better, within the noise, but took "
-            f"{format_seconds(best.seconds)} instead of {format_seconds(winner.seconds)}"
-            f"{_slower_to_predict(best, winner, profile)}"
+            f"{best.strategy} scored {scored}, but took {format_seconds(best.seconds)} instead of "
+            f"{format_seconds(winner.seconds)}{_slower_to_predict(best, winner, profile)}"
         )
     for record in comparison.finished:
         for failure in comparison.failures(record):

@@ -213,10 +213,13 @@ def _seed_lines(decision: Decision) -> list[str]:
     if decision.seed_deviation is None or n_seeds < 2:
         return []
     deviation = format_difference(decision.metric, decision.seed_deviation)
-    n_trials = counted(len(decision.means), "trial")
+    n_trials = len(decision.means)
+    which = f"the {n_trials} best trained trials" if n_trials > 1 else "the best trained trial"
     return [
-        f"Run with {n_seeds} seeds: {n_trials} near the best, whose mean counts; from seed to seed "
-        f"the same settings differ by {deviation} (standard deviation)."
+        sentence(
+            f"{which} ran with {n_seeds} seeds, the mean of which counts; from seed to seed the "
+            f"same settings differ by {deviation} (standard deviation)"
+        )
     ]
 
 

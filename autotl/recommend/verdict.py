@@ -108,7 +108,7 @@ def _more_data(finished: Sequence[StrategySummary], profile: DatasetProfile) -> 
     if curve.gain is None or curve.interval is None or len(known) < 2:
         return ""
     lead = known[0] - known[1]
-    if curve.interval[0] <= 0.0 or curve.gain <= lead:
+    if curve.interval[0] <= 0.0 or not lead < curve.gain <= 1.0 - known[0]:
         return ""
     low, high = curve.interval
     return (

@@ -27,7 +27,7 @@ from autotl.strategies.base import SOLVED, Task, TrialRecord
 from autotl.tracking.base import FitRun, TrialRun
 from autotl.uncertainty import contributions, difference_variance
 
-MAX_FINALISTS = 4
+MAX_FINALISTS = 3
 REACH = 3.0
 """A trial so many standard errors behind the best, on the same samples, is no finalist."""
 MAX_ROUNDS = 4

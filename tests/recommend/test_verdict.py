@@ -107,6 +107,7 @@ def test_more_labels_help_more_than_the_best_strategy_leads(judge):
         {"gain": None},
         {"gain": 0.005},  # less than the lead
         {"gain": 0.04, "low": -0.01},  # may be nothing
+        {"gain": 0.2},  # more than what is wrong now
     ],
 )
 def test_more_labels_are_not_advised_where_they_may_not_help(judge, changes):
