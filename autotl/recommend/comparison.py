@@ -160,9 +160,16 @@ class Comparison:
         return self._contributions[record.number]
 
 
-def noise(difference: float, error: float) -> float:
-    """What the true difference doesn't exceed, either way, with 95 % confidence."""
-    return abs(difference) + _UPPER * error
+def noise(difference: float, error: float, most: float = math.inf) -> float:
+    """What the true difference doesn't exceed, either way, with 95 % confidence.
+
+    Args:
+        difference: observed.
+        error: its standard error.
+        most: that any two can differ by.
+    """
+    bound = abs(difference) + _UPPER * error
+    return bound if math.isnan(bound) else min(most, bound)
 
 
 def holm(differences: Sequence[float], errors: Sequence[float]) -> list[bool]:

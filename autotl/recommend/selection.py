@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotl.metrics import Labels, Metric, Probabilities
+from autotl.uncertainty import contributions, sample_weights
 
 N_RESAMPLES = 200
-MAX_COMPARED = 8
-"""Of configs under metrics that aren't sums over samples, the best so many are compared."""
 _OUTSIDE = 0.632
 
 Matrix = NDArray[np.float64]
@@ -50,8 +49,7 @@ def selected_score(
     kept = np.flatnonzero(np.isfinite(scores))
     scored = _SCORERS.get(metric.name)
     if scored is None:
-        kept = kept[np.argsort(-scores[kept])][:MAX_COMPARED]
-        score = _by_call(metric, labels, [runs[int(k)] for k in kept])
+        score = _by_contributions(metric, labels, [runs[int(k)] for k in kept])
     else:
         score = scored(labels, [runs[int(k)] for k in kept])
     rng = np.random.default_rng(seed)
@@ -126,16 +124,16 @@ _SCORERS: dict[str, Callable[[Labels, Sequence[_Runs]], _Scorer]] = {
 }
 
 
-def _by_call(metric: Metric, labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
-    def score(weights: Matrix) -> Matrix:
-        found = np.full((len(weights), len(predictions)), np.nan)
-        for b, counts in enumerate(weights.astype(np.int64)[: N_RESAMPLES // 4]):
-            rows = np.repeat(np.arange(len(labels)), counts)
-            if len(rows):
-                found[b] = [
-                    _mean_score(metric, labels[rows], [p[rows] for p in runs])
-                    for runs in predictions
-                ]
+def _by_contributions(metric: Metric, labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
+    """Of metrics that aren't sums over samples, what resampling changes in the first order."""
+    weights = sample_weights(metric, labels)
+    shares = np.stack(
+        [np.mean([contributions(metric, labels, p) for p in runs], axis=0) for runs in predictions]
+    )
+
+    def score(counts: Matrix) -> Matrix:
+        with np.errstate(invalid="ignore"):  # a resample may leave nothing out
+            found: Matrix = counts @ shares.T / (counts @ weights)[:, None]
         return found
 
     return score

@@ -11,6 +11,7 @@ import numpy as np
 from autotl.analysis.profile import DatasetProfile
 from autotl.recommend.comparison import Comparison, noise, result_of
 from autotl.recommend.cost import prediction_seconds, relative_cost
+from autotl.recommend.words import in_nats
 from autotl.strategies.base import TrialRecord
 from autotl.uncertainty import confidence_interval
 
@@ -107,7 +108,7 @@ def summarise(
         seconds=best.seconds,
         difference=difference,
         standard_error=error,
-        noise=noise(difference, error),
+        noise=noise(difference, error, math.inf if in_nats(comparison.metric.name) else 1.0),
         n_seeds=len(runs),
         accuracy=float(np.mean([run.metrics.get("accuracy", nan) for run in runs])),
         predict_s=prediction_seconds(best, profile),

@@ -10,7 +10,10 @@ from typing import Literal
 from autotl.analysis.profile import DatasetProfile
 from autotl.recommend.decision import Decision
 from autotl.recommend.summary import StrategySummary
-from autotl.recommend.words import format_difference, joined, strategy_words
+from autotl.recommend.words import counted, format_difference, joined, strategy_words
+
+_COARSE = 0.1
+"""Beyond such a bound, in the metric's unit, two aren't called equal but not told apart."""
 
 Kind = Literal["only_one", "negative_transfer", "all_equal", "some_equal", "clear"]
 
@@ -83,10 +86,14 @@ def _equal(
     *,
     all_of_them: bool,
 ) -> str:
-    most = format_difference(decision.metric, max(s.noise for s in equal))
+    bound = max(s.noise for s in equal)
+    most = format_difference(decision.metric, bound)
     names = joined([strategy_words(s.strategy) for s in (winner, *equal)])
     if all_of_them and len(equal) == 2:
         names = f"all three, {names},"
+    if bound > _COARSE:
+        samples = counted(decision.n_validated, "validation image")
+        return f"{names} can't be told apart by {samples} (they may be {most} apart)"
     return f"{names} are equal within the noise (at most {most} apart)"
 
 

@@ -84,6 +84,8 @@ def test_predictions_that_agree_everywhere_are_not_equal_for_certain(labels, mak
 
 def test_the_noise_is_what_the_difference_does_not_exceed():
     assert noise(-0.02, 0.01) == pytest.approx(0.02 + 0.01645)
+    assert noise(0.5, 0.6, most=1.0) == 1.0
+    assert math.isnan(noise(math.nan, 0.1, most=1.0))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from autotl.analysis.learning_curve import LearningCurve
@@ -58,6 +59,18 @@ def test_all_are_equal_and_the_best_is_taken_if_accuracy_is_preferred(judge):
     assert found.kind == "all_equal"
     assert "fine-tuning and the bottleneck are equal" in found.headline
     assert found.headline.endswith("fine-tuning scored better")
+
+
+def test_few_images_do_not_make_equals(make_record, make_profile):
+    labels = np.arange(20) % 4
+    records = [
+        make_record(0, "finetune", labels, 2, seconds=60.0),
+        make_record(1, "bottleneck", labels, 5, seconds=2.0, first_wrong=10),
+    ]
+    profile = make_profile(labels)
+    found = verdict(decide(records, labels, ACCURACY, profile, "accuracy"), profile)
+    assert found.kind == "all_equal"
+    assert "can't be told apart by 20 validation images (they may be " in found.headline
 
 
 def test_two_are_equal_and_one_is_worse(judge):
