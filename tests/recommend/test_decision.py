@@ -292,3 +292,32 @@ def test_only_strategies_that_were_asked_for_are_missed(labels, make_record, mak
         records, labels, ACCURACY, make_profile(labels), "balanced", strategies=("bottleneck",)
     )
     assert not any("no finished trial" in note for note in decision.notes)
+
+
+def test_one_that_failed_with_another_seed_does_not_stand_for_its_strategy(
+    labels, make_record, make_profile
+):
+    records = [
+        make_record(0, "finetune", labels, 40, seconds=60.0),
+        make_record(1, "finetune", labels, 60, seconds=60.0),
+    ]
+    again = [repeat(records[0], records[0], 1, "failed", "the loss is nan")]
+    decision = decide(records, labels, ACCURACY, make_profile(labels), "accuracy", repeats=again)
+    assert decision.winner.number == 1
+
+
+def test_one_that_failed_with_another_seed_is_not_taken_for_its_cost(
+    labels, make_record, make_profile
+):
+    records = [
+        make_record(0, "finetune", labels, 40, seconds=60.0),
+        make_record(1, "scratch", labels, 41, seconds=5.0),
+    ]
+    profile = make_profile(labels)
+    assert decide(records, labels, ACCURACY, profile, "cheap").winner.number == 1
+    again = [
+        repeat(records[0], records[0], 1),
+        repeat(records[1], records[1], 1, "failed", "out of memory"),
+    ]
+    decision = decide(records, labels, ACCURACY, profile, "cheap", repeats=again)
+    assert decision.winner.number == 0
