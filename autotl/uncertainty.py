@@ -11,6 +11,7 @@ seem to be certain, since a sample is measured against the mean over all classes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from autotl.metrics import Labels, Metric, Probabilities
 
 Vector = NDArray[np.float64]
 
+_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 _COUNTED = ("accuracy", "balanced_accuracy", "macro_f1")
 """Metrics of right and wrong: where two agree on every sample, one more might tell them apart."""
 
@@ -198,15 +200,18 @@ def _components(
     labels: Labels, probabilities: Probabilities, present: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.bool_], Vector, Vector]]:
     """Per class, which samples are of it, and the share of the others that each is right about."""
-    from scipy.stats import rankdata
-
+    by_class = np.ascontiguousarray(probabilities.T)
     for label in present:
-        own, scores = labels == label, probabilities[:, label]
-        ranks = rankdata(scores)
-        n_inside, n_outside = int(own.sum()), int((~own).sum())
-        inside = (ranks[own] - rankdata(scores[own])) / n_outside
-        outside = 1.0 - (ranks[~own] - rankdata(scores[~own])) / n_inside
-        yield own, inside, outside
+        own, scores = labels == label, by_class[label]
+        order = np.argsort(scores[own])
+        n_inside, n_outside = len(order), len(labels) - len(order)
+        below = scores[own][order]
+        # Of each other sample, how many of this class are below it, ties without and with.
+        places = [np.searchsorted(below, scores[~own], side) for side in _SIDES]
+        beaten = [np.bincount(p, minlength=n_inside + 1).cumsum()[:n_inside] for p in places]
+        inside = np.empty(n_inside)
+        inside[order] = (beaten[0] + beaten[1]) / (2 * n_outside)
+        yield own, inside, 1.0 - (places[0] + places[1]) / (2 * n_inside)
 
 
 _CONTRIBUTIONS: dict[str, Callable[[Labels, Probabilities], Vector]] = {

@@ -70,6 +70,13 @@ def test_auroc_of_a_single_class_is_nan() -> None:
     assert math.isnan(auroc(np.zeros(3, dtype=np.int64), np.full((3, 2), 0.5, dtype=np.float32)))
 
 
+@pytest.mark.parametrize("name", ["auroc", "log_loss"])
+def test_scores_that_are_not_numbers_have_no_value(name: str) -> None:
+    labels, probabilities = drawn(0)
+    probabilities[3] = np.nan
+    assert math.isnan(METRICS[name].value(labels, probabilities))
+
+
 def test_log_loss_of_a_certain_mistake_is_finite() -> None:
     probabilities = np.array([[1.0, 0.0]], dtype=np.float32)
     assert log_loss(np.array([1]), probabilities) == pytest.approx(-math.log(1e-7))

@@ -72,6 +72,19 @@ def test_contributions_add_up_to_the_score(metric: Metric, n_classes: int) -> No
     assert sample_weights(metric, labels).sum() == pytest.approx(1.0)
 
 
+def test_ties_count_half_for_auroc() -> None:
+    labels = drawn(0, 200)
+    coarse = np.round(predicted(labels, 1) * 4).astype(np.float32) / 4
+    pairs = []
+    for label in range(4):
+        inside, outside = coarse[labels == label, label], coarse[labels != label, label]
+        above = (inside[:, None] > outside).mean() + (inside[:, None] == outside).mean() / 2
+        pairs.append(above)
+    metric = METRICS["auroc"]
+    assert metric.value(labels, coarse) == pytest.approx(np.mean(pairs))
+    assert contributions(metric, labels, coarse).sum() == pytest.approx(np.mean(pairs))
+
+
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_the_error_of_a_difference_is_the_bootstraps(metric: Metric) -> None:
     labels = drawn(0, 400)
