@@ -21,7 +21,7 @@ from autotl.recommend.model import Recommendation
 from autotl.recommend.page import page_place, write_page
 from autotl.resuming import TEST_READ_BEFORE, EarlierPart
 from autotl.runtime import NEVER, Deadline
-from autotl.search.records import TrialStore
+from autotl.search.evidence import gather_evidence
 from autotl.workspace import Workspace
 
 
@@ -70,7 +70,8 @@ def fit(
         metric: ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``auroc``;
             ``"auto"``: accuracy, or balanced accuracy under imbalance.
         prefer: among strategies within the noise of the best: ``accuracy`` takes the best anyway,
-            ``balanced`` a clearly cheaper one within one standard error, ``cheap`` within two.
+            ``balanced`` a clearly cheaper one (to train and to predict with) within one standard
+            error, ``cheap`` within all of the noise.
         seed: of everything random.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         workers: processes that run trials side by side.
@@ -118,16 +119,36 @@ def fit(
         run = start_run(place, config, prepared, earlier)
         try:
             interrupted = not search(prepared, config, place, run, deadline, progress)
-            records = TrialStore(place.trials).load()
             task, profile = prepared.task, prepared.profile
+            evidence = gather_evidence(
+                place.trials,
+                config.strategy_names,
+                config.n_trials,
+                task,
+                profile,
+                run,
+                deadline,
+                progress,
+                interrupted=interrupted,
+            )
             progress.phase("decide", deadline.shown_s)
             decision = decide(
-                records, task.labels, task.metric, profile, config.prefer, config.seed
+                evidence.records,
+                task.labels,
+                task.metric,
+                profile,
+                config.prefer,
+                config.seed,
+                repeats=evidence.repeats,
+                strategies=config.strategy_names,
             )
-            model, notes = refit(decision, task, place, deadline, progress, interrupted=interrupted)
+            model, notes = refit(
+                decision, task, place, deadline, progress, interrupted=evidence.interrupted
+            )
+            notes = (*decision.notes, *evidence.notes, *notes)
             if earlier is not None and earlier.test_was_read:
                 notes = (*notes, TEST_READ_BEFORE)
-            decision = dataclasses.replace(decision, notes=(*decision.notes, *notes))
+            decision = dataclasses.replace(decision, notes=notes)
             model = calibrated(model, decision, task)
             progress.phase("test", deadline.shown_s)
             score = read_test(model, prepared)
@@ -135,7 +156,7 @@ def fit(
             seconds = time.time() - started + (0.0 if earlier is None else earlier.seconds)
             return hand_over(
                 decision,
-                records,
+                evidence,
                 model,
                 score,
                 prepared,
@@ -143,7 +164,6 @@ def fit(
                 place,
                 run,
                 seconds,
-                interrupted=interrupted,
             )
         except BaseException as error:
             run.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")

@@ -18,7 +18,7 @@ from autotl.config import FitConfig
 from autotl.data import Split
 from autotl.errors import InputError
 from autotl.illustrating import illustrate
-from autotl.metrics import all_metrics, confidence_interval
+from autotl.metrics import all_metrics
 from autotl.preparation import Prepared
 from autotl.progress import Progress
 from autotl.recommend.analysis_page import render_analysis
@@ -28,10 +28,13 @@ from autotl.recommend.explain import explain, leaderboard
 from autotl.recommend.model import Recommendation
 from autotl.recommend.page import write_page
 from autotl.recommend.report import ReportContents, SamplePicture, write_report
+from autotl.recommend.verdict import Verdict, verdict
+from autotl.recommend.words import sentence
 from autotl.recommend.work import Work
 from autotl.resuming import EarlierPart, StudyIdentity, keep
 from autotl.runtime import NEVER, Deadline, environment
-from autotl.search.budget import CLOSING_S
+from autotl.search.budget import CLOSING_S, finalists_s
+from autotl.search.evidence import Evidence
 from autotl.search.executors.local import run_search
 from autotl.search.objective import out_of_memory
 from autotl.search.records import TrialStore
@@ -41,6 +44,7 @@ from autotl.strategies import STRATEGIES
 from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialRecord, TrialStopped
 from autotl.strategies.fitted import FittedModel
 from autotl.tracking.mlflow import MlflowFitRun, without_password
+from autotl.uncertainty import confidence_interval
 from autotl.workspace import Workspace
 
 _N_PICTURES = 24
@@ -112,7 +116,7 @@ def search(
         strategies=config.strategy_names,
         seed=config.seed + n_ended,  # what was drawn before isn't drawn again
         n_trials=config.n_trials,
-        deadline=deadline,
+        deadline=deadline.earlier(finalists_s(deadline, config.strategy_names)),
         is_resumed=place.is_resumed,
     )
     warm: list[WarmTrial] = []
@@ -212,7 +216,7 @@ def read_test(model: FittedModel, prepared: Prepared) -> TestScore | None:
 
 def hand_over(
     decision: Decision,
-    records: Sequence[TrialRecord],
+    evidence: Evidence,
     model: FittedModel,
     test: TestScore | None,
     prepared: Prepared,
@@ -220,14 +224,13 @@ def hand_over(
     place: Workspace,
     run: MlflowFitRun,
     seconds: float,
-    *,
-    interrupted: bool,
 ) -> Recommendation:
     """Write the report and the model, close the record, and make the recommendation."""
+    records = evidence.records
     text = explain(decision, prepared.profile, test, seconds=seconds)
     table = leaderboard(records, decision)
-    figures = _summary(decision, test, place, seconds)
-    work = Work.of(records, prepared.task.store.disk_used_bytes)
+    figures = _summary(decision, verdict(decision, prepared.profile), test, place, seconds)
+    work = Work.of([*records, *evidence.repeats], prepared.task.store.disk_used_bytes)
     contents = ReportContents(
         title=f"{prepared.name}: {place.study_name}",
         explanation=text,
@@ -262,7 +265,9 @@ def hand_over(
     )
     recommendation.save(place.model)
     run.log_metrics(work.metrics())
-    _close(run, recommendation, records, place, "interrupted" if interrupted else "complete")
+    _close(
+        run, recommendation, records, place, "interrupted" if evidence.interrupted else "complete"
+    )
     return recommendation
 
 
@@ -306,7 +311,11 @@ def _close(
 
 
 def _summary(
-    decision: Decision, test: TestScore | None, place: Workspace, seconds: float
+    decision: Decision,
+    found: Verdict,
+    test: TestScore | None,
+    place: Workspace,
+    seconds: float,
 ) -> dict[str, Any]:
     def scored(value: float, interval: tuple[float, float]) -> dict[str, float]:
         return {"value": value, "low": interval[0], "high": interval[1]}
@@ -314,7 +323,12 @@ def _summary(
     return {
         "strategy": decision.winner.strategy,
         "config": dict(decision.winner.config),
+        "verdict": found.kind,
+        "headline": sentence(found.headline),
+        "more_data": sentence(found.more_data),
         "metric": decision.metric,
+        "optimism": decision.optimism,
+        "seed_deviation": decision.seed_deviation,
         "expected": scored(decision.expected, decision.interval),
         "test": None if test is None else scored(test.value, test.interval),
         "seconds": round(seconds, 1),
@@ -327,6 +341,13 @@ def _summary(
                 "seconds": round(s.seconds, 1),
                 "n_complete": s.n_complete,
                 "n_pruned": s.n_pruned,
+                "n_seeds": s.n_seeds,
+                "difference": s.difference,
+                "standard_error": s.standard_error,
+                "noise": s.noise,
+                "is_clear": s.is_clear,
+                "predict_s": s.predict_s,
+                "cost": s.cost,
             }
             for s in decision.strategies
         },

@@ -1,9 +1,10 @@
-"""Scores of predicted probabilities, and how sure they are. Pure functions of arrays."""
+"""Scores of predicted probabilities. Pure functions of arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from autotl.errors import unknown
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float32]
+
+_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 IMBALANCE_FOR_BALANCED_ACCURACY = 3.0
 """From this ratio of the largest to the smallest class on, ``"auto"`` means balanced accuracy."""
@@ -76,19 +79,19 @@ def auroc(labels: Labels, probabilities: Probabilities) -> float:
     """Area under the ROC curve, one class against the rest, mean over the occurring classes.
 
     By ranks, ties counting half (Hanley and McNeil 1982). Classes that are absent, or that all
-    samples have, say nothing and are left out; NaN if none is left.
+    samples have, say nothing and are left out; NaN if none is left, or if a score is NaN.
     """
-    from scipy.stats import rankdata
-
     present = np.unique(labels)
-    if len(present) < 2:
+    if len(present) < 2 or np.isnan(probabilities).any():
         return float("nan")
-    belongs = labels[:, None] == present
-    ranks = rankdata(probabilities[:, present], axis=0)
-    n_inside = belongs.sum(axis=0)
-    n_outside = len(labels) - n_inside
-    beaten = (ranks * belongs).sum(axis=0) - n_inside * (n_inside + 1) / 2
-    return float(np.mean(beaten / (n_inside * n_outside)))
+    by_class, found = np.ascontiguousarray(probabilities.T), []
+    for label in present:  # one at a time: the ranks of all together take eight times the memory
+        own, scores = labels == label, by_class[label]
+        inside, outside = np.sort(scores[own]), scores[~own]
+        # Of each other sample, the share of this class that it is below.
+        left, right = (np.searchsorted(inside, outside, side) for side in _SIDES)
+        found.append(1.0 - float((left + right).mean()) / (2 * len(inside)))
+    return float(np.mean(found))
 
 
 METRICS: dict[str, Metric] = {
@@ -126,89 +129,3 @@ def resolve_metric(name: str, labels: Labels) -> Metric:
     if name not in METRICS:
         raise unknown("metric", name, [*METRICS, "auto"])
     return METRICS[name]
-
-
-def confidence_interval(
-    metric: Metric,
-    labels: Labels,
-    probabilities: Probabilities,
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 500,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Interval of a metric's value over samples like these.
-
-    Accuracy: Wilson's score interval (Wilson 1927), right at 0 and 1 and for few samples. Any
-    other metric: percentile bootstrap (Efron 1979) within the classes, which stays defined when a
-    class is rare but is too narrow below some twenty samples a class.
-    """
-    if len(labels) == 0:
-        return (float("nan"), float("nan"))
-    if metric.name == "accuracy":
-        return wilson_interval(accuracy(labels, probabilities), len(labels), confidence)
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    values = np.empty(n_resamples)
-    for i in range(n_resamples):
-        drawn = np.concatenate([rng.choice(rows, len(rows)) for rows in members])
-        values[i] = metric.value(labels[drawn], probabilities[drawn])
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.nanquantile(values, [tail, 1.0 - tail])
-    return float(low), float(high)
-
-
-def wilson_interval(share: float, n_samples: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a binomial share (Wilson 1927).
-
-    Args:
-        share: observed share in [0, 1].
-        n_samples: of how many, at least 1.
-        confidence: in (0, 1).
-    """
-    from scipy.stats import norm
-
-    z = float(norm.ppf(0.5 + confidence / 2.0))
-    centre = (share + z * z / (2 * n_samples)) / (1 + z * z / n_samples)
-    spread = share * (1 - share) / n_samples + z * z / (4 * n_samples**2)
-    half = z / (1 + z * z / n_samples) * float(np.sqrt(spread))
-    # At 0 and 1 the bound is the share itself, which rounding may miss.
-    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
-
-
-def paired_difference(
-    metric: Metric,
-    labels: Labels,
-    first: Probabilities,
-    second: Probabilities,
-    *,
-    n_resamples: int = 500,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """How much better the first predictions score than the second, on the same samples.
-
-    Args:
-        metric: the score.
-        labels: ``(n,) int64``.
-        first: ``(n, n_classes)`` probabilities.
-        second: likewise.
-        n_resamples: of the bootstrap.
-        seed: of the bootstrap.
-
-    Returns:
-        The difference of the scores (greater: first is better) and its standard error by paired
-        bootstrap within the classes (Efron and Tibshirani 1993, chapter 6).
-    """
-    difference = metric.score(labels, first) - metric.score(labels, second)
-    if metric.name == "accuracy":
-        per_sample = (first.argmax(axis=1) == labels).astype(float)
-        per_sample -= second.argmax(axis=1) == labels
-        return difference, float(per_sample.std(ddof=1) / np.sqrt(len(labels)))
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    values = np.empty(n_resamples)
-    for i in range(n_resamples):
-        drawn = np.concatenate([rng.choice(rows, len(rows)) for rows in members])
-        values[i] = metric.score(labels[drawn], first[drawn])
-        values[i] -= metric.score(labels[drawn], second[drawn])
-    return difference, float(np.nanstd(values, ddof=1))

@@ -13,8 +13,8 @@ class Progress:
         """A phase begins.
 
         Args:
-            name: ``read``, ``decode``, ``profile``, ``search``, ``decide``, ``refit``, ``test`` or
-                ``report``.
+            name: ``read``, ``decode``, ``profile``, ``search``, ``finalists``, ``decide``,
+                ``refit``, ``test`` or ``report``.
             time_left_s: seconds left of the budget, None without one.
         """
 

@@ -124,7 +124,8 @@ def runs_of(recommendation: Recommendation, study: str) -> tuple[Run, list[Run]]
 
 
 def test_all_three_strategies_finish_trials_in_mlflow(fitted: Fitted) -> None:
-    parent, children = runs_of(fitted.recommendation, "whole way")
+    parent, runs = runs_of(fitted.recommendation, "whole way")
+    children = [run for run in runs if run.data.tags["autotl.kind"] == "trial"]
     assert len(children) == N_TRIALS
     finished = [run for run in children if run.data.tags["state"] == "complete"]
     assert {run.data.params["strategy"] for run in finished} == {
@@ -141,6 +142,18 @@ def test_all_three_strategies_finish_trials_in_mlflow(fitted: Fitted) -> None:
     best = max(children, key=lambda run: run.data.metrics.get("validation_score", -1))
     score = parent.data.metrics["validation_score"]
     assert score <= best.data.metrics["validation_score"]
+
+
+def test_the_best_are_run_again_with_other_seeds(fitted: Fitted) -> None:
+    _, runs = runs_of(fitted.recommendation, "whole way")
+    repeats = [run for run in runs if run.data.tags["autotl.kind"] == "repeat"]
+    assert {run.data.params["seed"] for run in repeats} == {"1", "2"}
+    decision = fitted.recommendation.decision
+    assert decision is not None
+    assert {run.data.tags["repeat_of"] for run in repeats} == set(map(str, decision.n_seeds))
+    assert set(decision.n_seeds.values()) == {3}
+    seeds = fitted.recommendation.leaderboard().set_index("trial")["n_seeds"]
+    assert {number: seeds[number] for number in decision.n_seeds} == decision.n_seeds
 
 
 def test_the_parent_run_holds_the_whole_fit(fitted: Fitted) -> None:

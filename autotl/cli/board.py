@@ -19,6 +19,7 @@ PHASES = {
     "decode": "decoding the pictures",
     "profile": "measuring the data set",
     "search": "trying strategies",
+    "finalists": "running the best again with other seeds",
     "decide": "deciding",
     "refit": "training the recommended model on all development samples",
     "test": "scoring it on the locked test set",

@@ -90,7 +90,7 @@ def learning_curves(records: Sequence[TrialRecord], decision: Decision) -> Marku
 def score_against_cost(records: Sequence[TrialRecord], decision: Decision) -> Markup:
     """Every finished trial's value against its seconds, with 95 % intervals for the best."""
     finished = [
-        (record, max(record.seconds, 1e-3), _value(record, decision.metric))
+        (record, max(record.seconds, 1e-3), _value(record, decision))
         for record in records
         if record.result is not None
     ]
@@ -222,10 +222,12 @@ def _points(record: TrialRecord, metric: str) -> NDArray[np.float64]:
     return finite
 
 
-def _value(record: TrialRecord, metric: str) -> float:
+def _value(record: TrialRecord, decision: Decision) -> float:
+    """The metric's value, the mean over the seeds."""
     if record.result is None:
         return float("nan")
-    return record.result.score if METRICS[metric].greater_is_better else -record.result.score
+    sign = 1.0 if METRICS[decision.metric].greater_is_better else -1.0
+    return decision.means.get(record.number, sign * record.result.score)
 
 
 def new_figure(

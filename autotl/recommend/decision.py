@@ -3,86 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotl.analysis.profile import DatasetProfile
-from autotl.analysis.rules import Rule, triggered
+from autotl.analysis.rules import triggered
+from autotl.config import STRATEGY_NAMES
 from autotl.errors import InputError
-from autotl.metrics import Metric, confidence_interval, paired_difference, wilson_interval
+from autotl.metrics import Metric
+from autotl.recommend.comparison import CLEAR, Comparison, holm, result_of
+from autotl.recommend.cost import prediction_seconds, relative_cost
+from autotl.recommend.outcomes import RuleOutcome, rule_outcome
 from autotl.recommend.selection import selected_score
+from autotl.recommend.summary import StrategySummary, mean_interval, summarise
 from autotl.recommend.words import format_difference, format_seconds
-from autotl.strategies.base import TrialRecord, TrialResult
+from autotl.strategies.base import TrialRecord
+from autotl.uncertainty import wilson_interval
 
 Prefer = Literal["accuracy", "balanced", "cheap"]
 
-STANDARD_ERRORS: Mapping[Prefer, float] = {"accuracy": 0.0, "balanced": 1.0, "cheap": 2.0}
+STANDARD_ERRORS: Mapping[Prefer, float] = {"accuracy": 0.0, "balanced": 1.0, "cheap": CLEAR}
 """How many standard errors below the best a cheaper strategy may score and still be taken: the
-one-standard-error rule (Breiman et al. 1984) for ``balanced``."""
+one-standard-error rule (Breiman et al. 1984) for ``balanced``, the noise for ``cheap``."""
 
 CLEARLY_CHEAPER = 0.8
-"""A strategy is preferred for its cost if its trial took less than this share of the best one's."""
+"""A strategy is preferred for its cost if that is less than this share of the best one's, see
+:func:`autotl.recommend.cost.relative_cost`."""
 
-_CLEAR = 1.96
-
-
-@dataclass(frozen=True)
-class StrategySummary:
-    """What one strategy reached, and at what cost.
-
-    Attributes:
-        strategy: its name.
-        n_complete: finished trials.
-        n_pruned: trials ended early because others were better.
-        n_other: failed trials and those cut off by the deadline or the user.
-        best: number of the best finished trial, None without one.
-        value: its value of the metric.
-        interval: 95 % interval of that value.
-        seconds: spent on the best trial.
-        total_seconds: spent on all trials of the strategy.
-        difference: score of the winner minus this one's, on the same samples.
-        standard_error: of the difference.
-    """
-
-    strategy: str
-    n_complete: int
-    n_pruned: int
-    n_other: int
-    best: int | None
-    value: float
-    interval: tuple[float, float]
-    seconds: float
-    total_seconds: float
-    difference: float
-    standard_error: float
-
-
-@dataclass(frozen=True)
-class RuleOutcome:
-    """What became of a rule of thumb.
-
-    Attributes:
-        name: of the rule.
-        advice: what it says.
-        source: where it comes from.
-        figures: what made it apply.
-        verdict: ``held`` or ``overturned`` if the difference is clear (95 %), ``undecided`` if it
-            is within the noise, ``untested`` if one side has no finished trial.
-        favoured: best value of the metric among trials that followed the rule.
-        others: best value among trials that went against it.
-    """
-
-    name: str
-    advice: str
-    source: str
-    figures: str
-    verdict: Literal["held", "overturned", "undecided", "untested"]
-    favoured: float | None = None
-    others: float | None = None
+_MAX_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -97,6 +49,9 @@ class Decision:
         interval: 95 % interval of it.
         n_validated: samples that it rests on.
         optimism: by how much the winner's score on validation samples is better than that.
+        means: by number of a trial that was run with several seeds, the metric's mean value.
+        n_seeds: by the same number, of how many.
+        seed_deviation: of the score from seed to seed; None: no trial was run with several.
         strategies: what each strategy reached, best first.
         rules: what became of each rule of thumb that applied.
         notes: further findings in plain sentences.
@@ -111,6 +66,9 @@ class Decision:
     rules: tuple[RuleOutcome, ...]
     notes: tuple[str, ...] = ()
     optimism: float = 0.0
+    means: Mapping[int, float] = field(default_factory=dict)
+    n_seeds: Mapping[int, int] = field(default_factory=dict)
+    seed_deviation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -143,95 +101,102 @@ def decide(
     profile: DatasetProfile,
     prefer: Prefer,
     seed: int = 0,
+    *,
+    repeats: Sequence[TrialRecord] = (),
+    worth: Mapping[int, float] | None = None,
+    strategies: Sequence[str] = STRATEGY_NAMES,
 ) -> Decision:
     """Decide among finished trials.
 
-    The best finished trial of each strategy stands for it. Of those within the noise of the best
-    (how much that is, ``prefer`` says) and clearly cheaper, the one that took the least time wins.
+    The best finished trial of each strategy stands for it; of those that were run with several
+    seeds, the best on average. Of those within the noise of the best (how much that is, ``prefer``
+    says) and clearly cheaper to train and to predict with, the cheapest wins.
 
     Args:
         records: all trials that ended.
         labels: ``(n_samples,)`` of the development samples.
         metric: what to compare by.
-        profile: of the data set, for the rules of thumb.
+        profile: of the data set, for the rules of thumb and what a prediction costs.
         prefer: ``accuracy``, ``balanced`` or ``cheap``.
         seed: of the bootstrap.
+        repeats: further runs of trials with other seeds. Of a trial that failed with one, another
+            is taken if there is any.
+        worth: by number of a trial, the score to rank it by in place of its validation score.
+        strategies: names of those that were to be tried.
 
     Raises:
         InputError: if no trial finished.
     """
     finished = [record for record in records if record.result is not None]
     if not finished:
-        reasons = sorted({record.error or record.state for record in records}) or ["none was run"]
-        raise InputError(
-            f"no trial finished ({'; '.join(reasons)}); give a larger time budget or fewer folds"
-        )
+        raise InputError(f"no trial finished{_reasons(records)}")
+    comparison = Comparison(finished, labels, metric, profile.n_folds, repeats, worth, seed)
     finalists: dict[str, TrialRecord] = {}
-    for record in sorted(finished, key=_score, reverse=True):
+    for record in sorted(finished, key=comparison.rank, reverse=True):
         finalists.setdefault(record.strategy, record)
-    best = max(finalists.values(), key=_score)
-    comparison = _Comparison(labels, metric, seed)
-    cheaper = [
-        record for record in finalists.values() if record.seconds < CLEARLY_CHEAPER * best.seconds
-    ]
-    winner = best
-    for record in sorted(cheaper, key=lambda record: record.seconds, reverse=True):
-        difference, error = comparison(best, record)
-        if difference <= STANDARD_ERRORS[prefer] * error:
-            winner = record
+    best = max(finalists.values(), key=lambda r: (not comparison.failures(r), comparison.score(r)))
+    winner = _cheapest(finalists.values(), best, comparison, profile, STANDARD_ERRORS[prefer])
     chosen_among = finished if winner is best else _of(winner.strategy, finished)
     expected, interval, optimism = _expectation(winner, chosen_among, comparison)
     names = list(dict.fromkeys(record.strategy for record in records))
     summaries = [
-        _summarise(name, records, finalists.get(name), winner, comparison) for name in names
+        summarise(name, records, finalists.get(name), winner, comparison, profile) for name in names
     ]
     summaries.sort(key=lambda s: (s.best is None, math.isnan(s.difference), s.difference))
+    rivals = [s for s in summaries if s.best not in (None, winner.number)]
+    clear = holm([s.difference for s in rivals], [s.standard_error for s in rivals])
+    is_clear = {s.strategy: found for s, found in zip(rivals, clear, strict=True)}
+    repeated = [record for record in finished if len(comparison.runs(record)) > 1]
     return Decision(
         winner=winner,
         metric=metric.name,
         expected=expected,
         interval=interval,
-        n_validated=len(_result(winner).samples),
+        n_validated=len(result_of(winner).samples),
         optimism=optimism,
-        strategies=tuple(summaries),
+        strategies=tuple(replace(s, is_clear=is_clear.get(s.strategy, False)) for s in summaries),
         rules=tuple(
-            _outcome(rule, figures, finished, comparison) for rule, figures in triggered(profile)
+            rule_outcome(rule, figures, comparison) for rule, figures in triggered(profile)
         ),
-        notes=tuple(_notes(best, winner, finalists, comparison)),
+        notes=tuple(_notes(best, winner, finalists, comparison, profile, strategies)),
+        means={record.number: comparison.value(record) for record in repeated},
+        n_seeds={record.number: len(comparison.runs(record)) for record in repeated},
+        seed_deviation=comparison.seed_deviation,
     )
 
 
-def _score(record: TrialRecord) -> float:
-    """The score to rank by; one that is not a number ranks last."""
-    score = _result(record).score
-    return -math.inf if math.isnan(score) else score
+def _reasons(records: Sequence[TrialRecord]) -> str:
+    """Which trials there were and how each ended, those that ended alike together."""
+    if not records:
+        return ": none was run; give a larger time budget"
+    alike: dict[tuple[str, str], list[int]] = {}
+    for record in records:
+        reason = f"{record.state}, {record.error}" if record.error else record.state
+        alike.setdefault((record.strategy, reason), []).append(record.number)
+    lines = [
+        f"  {strategy}, {'trial' if len(numbers) == 1 else 'trials'} "
+        f"{', '.join(map(str, numbers[:_MAX_NAMED]))}{' ...' * (len(numbers) > _MAX_NAMED)}: {why}"
+        for (strategy, why), numbers in alike.items()
+    ]
+    return "\n".join([":", *lines, "Give a larger time budget, a smaller backbone or fewer folds"])
 
 
-def _result(record: TrialRecord) -> TrialResult:
-    if record.result is None:
-        raise ValueError(f"trial {record.number} has no result")
-    return record.result
+def _cheapest(
+    finalists: Iterable[TrialRecord],
+    best: TrialRecord,
+    comparison: Comparison,
+    profile: DatasetProfile,
+    standard_errors: float,
+) -> TrialRecord:
+    """The cheapest that is so near the best and clearly cheaper; the best if there is none."""
 
+    def is_near(record: TrialRecord) -> bool:
+        difference, error = comparison(best, record)
+        return difference <= standard_errors * error and not comparison.failures(record)
 
-class _Comparison:
-    """Difference of two trials' scores and its standard error, on the samples of both."""
-
-    def __init__(self, labels: NDArray[np.int64], metric: Metric, seed: int) -> None:
-        self.labels = labels
-        self.metric = metric
-        self.seed = seed
-
-    def __call__(self, first: TrialRecord, second: TrialRecord) -> tuple[float, float]:
-        a, b = _result(first), _result(second)
-        if first.number == second.number:
-            return 0.0, 0.0
-        return paired_difference(
-            self.metric, self.labels[a.samples], a.probabilities, b.probabilities, seed=self.seed
-        )
-
-    def value(self, record: TrialRecord) -> float:
-        result = _result(record)
-        return self.metric.value(self.labels[result.samples], result.probabilities)
+    costs = [(relative_cost(record, best, profile), record) for record in finalists]
+    cheaper = [(c, record) for c, record in costs if c < CLEARLY_CHEAPER and is_near(record)]
+    return min(cheaper, key=lambda found: found[0], default=(1.0, best))[1]
 
 
 def _of(strategy: str, records: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -239,114 +204,61 @@ def _of(strategy: str, records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def _expectation(
-    winner: TrialRecord, among: Sequence[TrialRecord], comparison: _Comparison
+    winner: TrialRecord, among: Sequence[TrialRecord], comparison: Comparison
 ) -> tuple[float, tuple[float, float], float]:
     """The winner's value on new samples, its interval, and what of its score is optimism.
 
     The optimism comes of being the best of those that it was chosen among.
     """
-    result, metric = _result(winner), comparison.metric
+    result, metric = result_of(winner), comparison.metric
     labels = comparison.labels[result.samples]
-    results = [_result(record) for record in among]
-    predictions = [r.probabilities for r in results if np.array_equal(r.samples, result.samples)]
-    score = metric.score(labels, result.probabilities)
-    optimism = score - selected_score(metric, labels, predictions, comparison.seed)
+    same = [r for r in among if np.array_equal(result_of(r).samples, result.samples)]
+    predictions = [[run.probabilities for run in comparison.runs(record)] for record in same]
+    scores = [np.mean([run.score for run in comparison.runs(record)]) for record in same]
+    selected = selected_score(metric, labels, predictions, comparison.seed)
+    optimism = float(np.nanmax(scores)) - selected if np.isfinite(scores).any() else math.nan
     optimism = max(0.0, optimism) if np.isfinite(optimism) else 0.0
-    shift = -optimism if metric.greater_is_better else optimism
-    value = comparison.value(winner) + shift
+    value = comparison.value(winner) + (-optimism if metric.greater_is_better else optimism)
+    if metric.name != "log_loss":
+        value = min(1.0, max(0.0, value))
+    low, high = mean_interval(winner, comparison)
+    shift = value - comparison.value(winner)
     if metric.name == "accuracy":
         return value, wilson_interval(value, len(labels)), optimism
-    low, high = confidence_interval(metric, labels, result.probabilities, seed=comparison.seed)
     return value, (max(0.0, low + shift), high + shift), optimism
-
-
-def _summarise(
-    strategy: str,
-    records: Sequence[TrialRecord],
-    best: TrialRecord | None,
-    winner: TrialRecord,
-    comparison: _Comparison,
-) -> StrategySummary:
-    own = _of(strategy, records)
-    states = [record.state for record in own]
-    n_complete, n_pruned = states.count("complete"), states.count("pruned")
-    nan = float("nan")
-    value, interval, difference, error = nan, (nan, nan), nan, nan
-    if best is not None:
-        result = _result(best)
-        value = comparison.value(best)
-        interval = confidence_interval(
-            comparison.metric,
-            comparison.labels[result.samples],
-            result.probabilities,
-            seed=comparison.seed,
-        )
-        difference, error = comparison(winner, best)
-    return StrategySummary(
-        strategy=strategy,
-        n_complete=n_complete,
-        n_pruned=n_pruned,
-        n_other=len(own) - n_complete - n_pruned,
-        best=None if best is None else best.number,
-        value=value,
-        interval=interval,
-        seconds=nan if best is None else best.seconds,
-        total_seconds=sum(record.seconds for record in own),
-        difference=difference,
-        standard_error=error,
-    )
-
-
-def _outcome(
-    rule: Rule, figures: str, finished: Sequence[TrialRecord], comparison: _Comparison
-) -> RuleOutcome:
-    def best_where(holds: Callable[[str, Mapping[str, object]], bool]) -> TrialRecord | None:
-        chosen = [record for record in finished if holds(record.strategy, record.config)]
-        return max(chosen, key=_score, default=None)
-
-    favoured, other = best_where(rule.favours), best_where(rule.against)
-    verdict: Literal["held", "overturned", "undecided", "untested"] = "untested"
-    if favoured is not None and other is not None:
-        difference, error = comparison(favoured, other)
-        verdict = "undecided"
-        if abs(difference) > _CLEAR * error:
-            verdict = "held" if difference > 0 else "overturned"
-    return RuleOutcome(
-        name=rule.name,
-        advice=rule.advice,
-        source=rule.source,
-        figures=figures,
-        verdict=verdict,
-        favoured=None if favoured is None else comparison.value(favoured),
-        others=None if other is None else comparison.value(other),
-    )
 
 
 def _notes(
     best: TrialRecord,
     winner: TrialRecord,
     finalists: Mapping[str, TrialRecord],
-    comparison: _Comparison,
+    comparison: Comparison,
+    profile: DatasetProfile,
+    strategies: Sequence[str],
 ) -> list[str]:
     notes = []
-    metric = comparison.metric.name
     if winner.number != best.number:
         difference, error = comparison(best, winner)
+        words = format_difference(comparison.metric.name, difference, error)
+        scored = f"{words} better, within the noise" if difference else "the same"
         notes.append(
-            f"{best.strategy} scored {format_difference(metric, difference, error)} better, within "
-            f"the noise, but took {format_seconds(best.seconds)} instead of "
-            f"{format_seconds(winner.seconds)}"
+            f"{best.strategy} scored {scored}, but took {format_seconds(best.seconds)} instead of "
+            f"{format_seconds(winner.seconds)}{_slower_to_predict(best, winner, profile)}"
         )
-    transfer = [record for name, record in finalists.items() if name != "scratch"]
-    if "scratch" in finalists and transfer:
-        difference, error = comparison(finalists["scratch"], max(transfer, key=_score))
-        if difference > _CLEAR * error:
+    for record in comparison.finished:
+        for failure in comparison.failures(record):
             notes.append(
-                "negative transfer: training from scratch is "
-                f"{format_difference(metric, difference, error)} better than the best use of "
-                "pretrained weights"
+                f"trial {record.number} ({record.strategy}) failed with another seed "
+                f"({failure.error or failure.state}), which counts against it"
             )
-    missing = {"scratch", "bottleneck", "finetune"} - set(finalists)
+    missing = set(strategies) - set(finalists)
     if missing:
         notes.append(f"no finished trial of: {', '.join(sorted(missing))}")
     return notes
+
+
+def _slower_to_predict(best: TrialRecord, winner: TrialRecord, profile: DatasetProfile) -> str:
+    slow, fast = prediction_seconds(best, profile), prediction_seconds(winner, profile)
+    if not fast < CLEARLY_CHEAPER * slow:
+        return ""
+    return f", and takes {1e3 * slow:.2g} ms instead of {1e3 * fast:.2g} ms to predict a picture"

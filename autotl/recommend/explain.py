@@ -11,7 +11,10 @@ import pandas as pd
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.metrics import METRICS
-from autotl.recommend.decision import Decision, RuleOutcome, StrategySummary, TestScore
+from autotl.recommend.decision import Decision, TestScore
+from autotl.recommend.outcomes import RuleOutcome
+from autotl.recommend.summary import StrategySummary
+from autotl.recommend.verdict import verdict
 from autotl.recommend.words import (
     UNIT,
     counted,
@@ -42,8 +45,9 @@ _BASE_COLUMNS = (
     "n_trainable",
     "images_per_s",
     "saved_seconds",
+    "n_seeds",
 )
-_VERDICTS = (
+_OUTCOMES = (
     ("held", "Rules of thumb that held"),
     ("overturned", "Overturned by the trials"),
     ("undecided", "Within the noise, so undecided"),
@@ -67,7 +71,10 @@ def explain(
         findings with ``- ``, and their further lines with two spaces.
     """
     n_trials = sum(s.n_complete + s.n_pruned + s.n_other for s in decision.strategies)
+    found = verdict(decision, profile)
     blocks = [
+        _fill(sentence(found.headline)),
+        "",
         _fill(f"Recommended: {sentence(describe_winner(decision, profile))}"),
         "",
         _fill(" ".join([_expected(decision, profile), *_tested(decision, test)])),
@@ -76,7 +83,9 @@ def explain(
         f"else took {format_seconds(seconds)}):",
         *_strategy_lines(decision),
     ]
-    said = [*_rule_lines(decision), *(sentence(note) for note in decision.notes)]
+    said = [sentence(found.more_data)] if found.more_data else []
+    said += [*_seed_lines(decision), *_rule_lines(decision)]
+    said += [sentence(note) for note in decision.notes]
     if said:
         blocks += ["", *(_fill(f"- {line}", indent="  ") for line in said)]
     return "\n".join(blocks)
@@ -190,15 +199,34 @@ def _strategy_cells(decision: Decision, summary: StrategySummary) -> tuple[str, 
         name,
         format_value(decision.metric, summary.value),
         f"({format_interval(decision.metric, summary.interval)})",
-        f"best trial {format_seconds(summary.seconds)},",
+        f"best trial {format_seconds(summary.seconds)}{_seeds(summary)},",
         tried,
     )
 
 
+def _seeds(summary: StrategySummary) -> str:
+    return f" x {summary.n_seeds} seeds" if summary.n_seeds > 1 else ""
+
+
+def _seed_lines(decision: Decision) -> list[str]:
+    n_seeds = max(s.n_seeds for s in decision.strategies)
+    if decision.seed_deviation is None or n_seeds < 2:
+        return []
+    deviation = format_difference(decision.metric, decision.seed_deviation)
+    n_trials = len(decision.means)
+    which = f"the {n_trials} best trained trials" if n_trials > 1 else "the best trained trial"
+    return [
+        sentence(
+            f"{which} ran with {n_seeds} seeds, the mean of which counts; from seed to seed the "
+            f"same settings differ by {deviation} (standard deviation)"
+        )
+    ]
+
+
 def _rule_lines(decision: Decision) -> list[str]:
     lines = []
-    for verdict, title in _VERDICTS:
-        outcomes = [rule for rule in decision.rules if rule.verdict == verdict]
+    for outcome, title in _OUTCOMES:
+        outcomes = [rule for rule in decision.rules if rule.verdict == outcome]
         if outcomes:
             said = "; ".join(_rule_words(rule, decision.metric) for rule in outcomes)
             lines.append(f"{title}: {said}.")
@@ -222,14 +250,15 @@ def leaderboard(records: Sequence[TrialRecord], decision: Decision | None) -> pd
     Returns:
         A row per trial: ``rank`` (missing unless complete), ``trial``, ``strategy``,
         ``backbone``, ``state``, ``value`` (of the deciding metric, whose name is in
-        ``attrs["metric"]``), ``accuracy``, ``balanced_accuracy``, ``seconds``, ``n_trainable``,
-        ``images_per_s`` (trained pictures by the trial's seconds), ``saved_seconds`` (about what
-        reading activations instead of computing them saved), and the config as ``config.*``.
+        ``attrs["metric"]``; the mean over ``n_seeds``), ``accuracy``, ``balanced_accuracy``,
+        ``seconds``, ``n_trainable``, ``images_per_s`` (trained pictures by the trial's seconds),
+        ``saved_seconds`` (about what reading activations instead of computing them saved),
+        ``n_seeds``, and the config as ``config.*``.
     """
     metric = None if decision is None else decision.metric
     keys = sorted({key for record in records for key in record.config} - {"backbone"})
     columns = [*_BASE_COLUMNS, *(f"config.{key}" for key in keys)]
-    ordered = rank_trials(records)
+    ordered = rank_trials(records, decision)
     rows = []
     for rank, record in enumerate(ordered, start=1):
         result = record.result
@@ -238,6 +267,8 @@ def leaderboard(records: Sequence[TrialRecord], decision: Decision | None) -> pd
         if result is not None and metric is not None:
             sign = 1.0 if METRICS[metric].greater_is_better else -1.0
             value = metrics.get(metric, sign * result.score)
+        if decision is not None:
+            value = decision.means.get(record.number, value)
         rows.append(
             {
                 "rank": None if result is None else rank,
@@ -252,11 +283,13 @@ def leaderboard(records: Sequence[TrialRecord], decision: Decision | None) -> pd
                 "n_trainable": None if result is None else result.n_trainable,
                 "images_per_s": record.figures.get("images_per_s", np.nan),
                 "saved_seconds": record.figures.get("saved_seconds", np.nan),
+                "n_seeds": 1 if decision is None else decision.n_seeds.get(record.number, 1),
             }
             | {f"config.{key}": record.config.get(key) for key in keys}
         )
     frame = pd.DataFrame(rows, columns=columns, dtype=object)
     types = {"rank": "Int64", "trial": "int64", "n_trainable": "Int64", "value": "float64"}
+    types["n_seeds"] = "int64"
     types |= dict.fromkeys(("accuracy", "balanced_accuracy", "seconds"), "float64")
     types |= dict.fromkeys(("images_per_s", "saved_seconds"), "float64")
     for key in keys:  # numbers as numbers: a missing value would make 20 epochs an object
@@ -268,14 +301,24 @@ def leaderboard(records: Sequence[TrialRecord], decision: Decision | None) -> pd
     return frame
 
 
-def rank_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The best first; a score that is NaN comes after all others, then trials without result."""
+def rank_trials(
+    records: Sequence[TrialRecord], decision: Decision | None = None
+) -> list[TrialRecord]:
+    """The best first; a score that is NaN comes after all others, then trials without result.
+
+    Of a trial that was run with several seeds, the mean counts.
+    """
+    means = {} if decision is None else decision.means
+    sign = 1.0 if decision is None or METRICS[decision.metric].greater_is_better else -1.0
 
     def key(record: TrialRecord) -> tuple[int, float, int]:
         if record.result is None:
             return 2, 0.0, record.number
-        if np.isnan(record.result.score):
+        score = record.result.score
+        if record.number in means:
+            score = sign * means[record.number]
+        if np.isnan(score):
             return 1, 0.0, record.number
-        return 0, -record.result.score, record.number
+        return 0, -score, record.number
 
     return sorted(records, key=key)

@@ -16,17 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotl.metrics import Labels, Metric, Probabilities
+from autotl.uncertainty import contributions, sample_weights
 
 N_RESAMPLES = 200
-MAX_COMPARED = 8
-"""Of configs under metrics that aren't sums over samples, the best so many are compared."""
 _OUTSIDE = 0.632
 
 Matrix = NDArray[np.float64]
+Runs = Probabilities | Sequence[Probabilities]
+_Runs = Sequence[Probabilities]
 
 
 def selected_score(
-    metric: Metric, labels: Labels, predictions: Sequence[Probabilities], seed: int = 0
+    metric: Metric, labels: Labels, predictions: Sequence[Runs], seed: int = 0
 ) -> float:
     """The expected score, on new samples, of the best of several configs.
 
@@ -34,23 +35,23 @@ def selected_score(
         metric: what was maximised.
         labels: ``(n,) int64``.
         predictions: of each config, ``(n, n_classes)`` for the same samples, none of which it
-            learnt from.
+            learnt from; of several runs of a config, a sequence, whose mean score counts.
         seed: of the resampling.
 
     Returns:
         At most the best config's score; that score itself for a single config. Greater is better.
     """
-    scores = np.array([metric.score(labels, p) for p in predictions])
+    runs = [_runs(p) for p in predictions]
+    scores = np.array([_mean_score(metric, labels, p) for p in runs])
     best = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
     if len(predictions) < 2 or len(labels) < 2 or not np.isfinite(scores[best]):
         return float(scores[best])
     kept = np.flatnonzero(np.isfinite(scores))
     scored = _SCORERS.get(metric.name)
     if scored is None:
-        kept = kept[np.argsort(-scores[kept])][:MAX_COMPARED]
-        score = _by_call(metric, labels, [predictions[int(k)] for k in kept])
+        score = _by_contributions(metric, labels, [runs[int(k)] for k in kept])
     else:
-        score = scored(labels, [predictions[int(k)] for k in kept])
+        score = scored(labels, [runs[int(k)] for k in kept])
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), N_RESAMPLES)
     inside, outside = score(counts.astype(float)), score((counts == 0).astype(float))
@@ -65,21 +66,31 @@ def selected_score(
     return float(min(corrected, scores[best]))
 
 
+def _runs(predictions: Runs) -> _Runs:
+    return [predictions] if isinstance(predictions, np.ndarray) else predictions
+
+
+def _mean_score(metric: Metric, labels: Labels, runs: _Runs) -> float:
+    return float(np.mean([metric.score(labels, p) for p in runs]))
+
+
 _Scorer = Callable[[Matrix], Matrix]
 """From weights of the samples, ``(b, n)``, the configs' scores, ``(b, n_configs)``."""
 
 
-def _right(labels: Labels, predictions: Sequence[Probabilities]) -> Matrix:
-    """Per config and sample, 1 where the prediction is right, ``(n_configs, n)``."""
-    return np.stack([(p.argmax(axis=1) == labels).astype(float) for p in predictions])
+def _right(labels: Labels, predictions: Sequence[_Runs]) -> Matrix:
+    """Per config and sample, the share of its runs that are right, ``(n_configs, n)``."""
+    return np.stack(
+        [np.mean([p.argmax(axis=1) == labels for p in runs], axis=0) for runs in predictions]
+    )
 
 
-def _accuracy(labels: Labels, predictions: Sequence[Probabilities]) -> _Scorer:
+def _accuracy(labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
     right = _right(labels, predictions)
     return lambda weights: weights @ right.T / weights.sum(axis=1, keepdims=True)
 
 
-def _balanced_accuracy(labels: Labels, predictions: Sequence[Probabilities]) -> _Scorer:
+def _balanced_accuracy(labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
     right = _right(labels, predictions)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
@@ -95,26 +106,34 @@ def _balanced_accuracy(labels: Labels, predictions: Sequence[Probabilities]) -> 
     return score
 
 
-def _log_loss(labels: Labels, predictions: Sequence[Probabilities]) -> _Scorer:
-    of_right = np.stack([p[np.arange(len(labels)), labels] for p in predictions])
-    gain = np.log(np.clip(of_right, 1e-7, 1.0)).astype(float)
+def _log_loss(labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
+    rows = np.arange(len(labels))
+    gain = np.stack(
+        [
+            np.mean([np.log(np.clip(p[rows, labels], 1e-7, 1.0)) for p in runs], axis=0)
+            for runs in predictions
+        ]
+    ).astype(float)
     return lambda weights: weights @ gain.T / weights.sum(axis=1, keepdims=True)
 
 
-_SCORERS: dict[str, Callable[[Labels, Sequence[Probabilities]], _Scorer]] = {
+_SCORERS: dict[str, Callable[[Labels, Sequence[_Runs]], _Scorer]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "log_loss": _log_loss,
 }
 
 
-def _by_call(metric: Metric, labels: Labels, predictions: Sequence[Probabilities]) -> _Scorer:
-    def score(weights: Matrix) -> Matrix:
-        found = np.full((len(weights), len(predictions)), np.nan)
-        for b, counts in enumerate(weights.astype(np.int64)[: N_RESAMPLES // 4]):
-            rows = np.repeat(np.arange(len(labels)), counts)
-            if len(rows):
-                found[b] = [metric.score(labels[rows], p[rows]) for p in predictions]
+def _by_contributions(metric: Metric, labels: Labels, predictions: Sequence[_Runs]) -> _Scorer:
+    """Of metrics that aren't sums over samples, what resampling changes in the first order."""
+    weights = sample_weights(metric, labels)
+    shares = np.stack(
+        [np.mean([contributions(metric, labels, p) for p in runs], axis=0) for runs in predictions]
+    )
+
+    def score(counts: Matrix) -> Matrix:
+        with np.errstate(invalid="ignore"):  # a resample may leave nothing out
+            found: Matrix = counts @ shares.T / (counts @ weights)[:, None]
         return found
 
     return score

@@ -10,8 +10,9 @@ import numpy as np
 from autotl.analysis.profile import DatasetProfile
 from autotl.metrics import METRICS
 from autotl.recommend import charts
-from autotl.recommend.decision import Decision, StrategySummary
+from autotl.recommend.decision import Decision
 from autotl.recommend.explain import rank_trials
+from autotl.recommend.summary import StrategySummary
 from autotl.recommend.words import (
     UNKNOWN,
     describe_config,
@@ -57,7 +58,8 @@ def strategies(decision: Decision) -> list[dict[str, Any]]:
             "value": format_value(decision.metric, summary.value),
             "interval": format_interval(decision.metric, summary.interval),
             "behind": behind,
-            "seconds": format_seconds(summary.seconds),
+            "seconds": format_seconds(summary.seconds)
+            + (f" x {summary.n_seeds} seeds" if summary.n_seeds > 1 else ""),
             "total": format_seconds(summary.total_seconds),
             "n_complete": summary.n_complete,
             "n_pruned": summary.n_pruned,
@@ -81,13 +83,16 @@ def trials(
     metric = decision.metric
     sign = 1.0 if METRICS[metric].greater_is_better else -1.0
     rows = []
-    for rank, record in enumerate(rank_trials(records)[:MAX_TRIALS], start=1):
+    for rank, record in enumerate(rank_trials(records, decision)[:MAX_TRIALS], start=1):
         result = record.result
         backbone = profile.backbones.get(str(record.config.get("backbone")))
         stages = None if backbone is None else backbone.num_stages
         value = float("nan") if result is None else sign * result.score
+        value = decision.means.get(record.number, value)
         last = record.curve[-1] if record.curve else None
         state = "out of time" if record.state == "deadline" else record.state
+        if record.number in decision.n_seeds:
+            state = f"{state}, mean of {decision.n_seeds[record.number]} seeds"
         if result is None and last is not None:
             reached = format_value(metric, sign * last.score)
             state = f"{state} at {reached}" if reached != UNKNOWN else state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -18,6 +18,11 @@ _METRIC_WORDS = {
     "macro_f1": "macro F1",
     "log_loss": "log loss",
     "auroc": "area under the ROC curve",
+}
+_STRATEGY_WORDS = {
+    "bottleneck": "the bottleneck",
+    "finetune": "fine-tuning",
+    "scratch": "training from scratch",
 }
 _NUMBERS = {"last_2": "2", "last_4": "4"}
 _ORDINALS = {"last": "last", "second_last": "second-last", "third_last": "third-last"}
@@ -97,6 +102,16 @@ def short_count(n: int) -> str:
         if n >= size:
             return f"{n / size:.1f} {unit}"
     return str(n)
+
+
+def strategy_words(strategy: str) -> str:
+    """What a strategy does, as a noun."""
+    return _STRATEGY_WORDS.get(strategy, strategy)
+
+
+def joined(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def sentence(words: str) -> str:

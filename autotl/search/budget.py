@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from autotl.runtime import Deadline
+from autotl.strategies.base import SOLVED
 
 CLOSING_S = 6.0
 """For the decision, the test, the report and the records."""
 TRIAL_SHARE = 1.0 / 8.0
 """The most of the search's time that one trial may plan to take."""
+FINALISTS_SHARE = 0.15
+"""Of the search's time, kept back to run the best again with other seeds."""
 MIN_EPOCHS = 10
 """With fewer epochs than this networks don't show what they can: then fewer folds are better."""
 UNLIMITED_EPOCHS = 30
@@ -24,6 +29,18 @@ def affordable_epochs(search_s: float, epoch_s: float) -> int:
     if search_s == float("inf"):
         return UNLIMITED_EPOCHS
     return int(min(MAX_EPOCHS, max(1.0, TRIAL_SHARE * search_s / epoch_s)))
+
+
+def finalists_s(deadline: Deadline, strategies: Iterable[str]) -> float:
+    """Seconds to keep back from a search for runs of the best with other seeds.
+
+    Args:
+        deadline: of the whole fit, with the search still to come.
+        strategies: that are searched; with none that depends on the seed, nothing is kept back.
+    """
+    if deadline.at is None or SOLVED.issuperset(strategies):
+        return 0.0
+    return FINALISTS_SHARE * max(0.0, deadline.left_s() - CLOSING_S)
 
 
 class SearchBudget:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from optuna.trial import TrialState
+from optuna.trial import BaseTrial, TrialState
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.progress import Progress
@@ -18,7 +18,6 @@ from autotl.runtime import Deadline
 from autotl.search.interrupts import uninterrupted
 from autotl.search.plan import COST, SECONDS, STATE
 from autotl.search.pruner import PROGRESS_STEPS
-from autotl.search.warm_start import WARM_START
 from autotl.strategies.base import (
     CurvePoint,
     DivergedError,
@@ -29,7 +28,7 @@ from autotl.strategies.base import (
     TrialResult,
     TrialStopped,
 )
-from autotl.tracking.base import FitRun, TrialRun
+from autotl.tracking.base import TrialRun, TrialRuns
 
 OPTUNA_STATES = {
     "complete": TrialState.COMPLETE,
@@ -51,7 +50,7 @@ class TrialReporter:
     """
 
     def __init__(
-        self, trial: optuna.Trial, run: TrialRun, deadline: Deadline, progress: Progress
+        self, trial: BaseTrial, run: TrialRun, deadline: Deadline, progress: Progress
     ) -> None:
         self._trial = trial
         self._run = run
@@ -82,12 +81,12 @@ class TrialReporter:
 
 
 def run_trial(
-    trial: optuna.Trial,
+    trial: BaseTrial,
     strategy: Strategy,
     config: StrategyConfig,
     task: Task,
     profile: DatasetProfile,
-    fit_run: FitRun,
+    fit_run: TrialRuns,
     deadline: Deadline,
     progress: Progress,
     predicted_s: float = 0.0,
@@ -98,7 +97,7 @@ def run_trial(
     in the record's ``state``; any other exception surfaces after the record is closed.
 
     Args:
-        trial: Optuna's.
+        trial: Optuna's; for a run outside the study, a fixed one.
         strategy: which one.
         config: of it.
         task: what to train on.
@@ -112,8 +111,6 @@ def run_trial(
     with uninterrupted():
         trial.set_user_attr("config", values)
         run = fit_run.start_trial(trial.number, strategy.name, values)
-        if WARM_START in trial.user_attrs:
-            fit_run.tag_trial(run.run_id, {WARM_START: trial.user_attrs[WARM_START]})
     progress.trial_started(trial.number, strategy.name)
     reporter = TrialReporter(trial, run, deadline, progress)
     started = time.perf_counter()

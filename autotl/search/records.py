@@ -29,7 +29,7 @@ class TrialStore:
     def save(self, record: TrialRecord) -> None:
         """Write an ended trial; the JSON file comes last, so that what has one is complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        stem = f"{record.number:05d}"
+        stem = f"{record.number:05d}" + (f"-{record.repeat}" if record.repeat else "")
         values = {
             "number": record.number,
             "strategy": record.strategy,
@@ -41,6 +41,8 @@ class TrialStore:
             "run_id": record.run_id,
             "cost_s": record.cost_s,
             "figures": dict(record.figures),
+            "recipe": record.recipe,
+            "repeat": record.repeat,
             "result": None,
         }
         result = record.result
@@ -56,7 +58,7 @@ class TrialStore:
             part = self.folder / f"{stem}.part.npz"
             np.savez(part, samples=result.samples, probabilities=result.probabilities)
             os.replace(part, self.folder / f"{stem}.npz")
-            rivals = self._scores(record.strategy)
+            rivals = self._kept(record.strategy)
             if result.model is not None and all(s < result.score for s in rivals.values()):
                 self._save_model(record.number, result.model)
                 beaten = list(rivals)
@@ -66,11 +68,13 @@ class TrialStore:
         for number in beaten:
             self.model_file(number).unlink(missing_ok=True)
 
-    def _scores(self, strategy: str) -> dict[int, float]:
-        """What the strategy's finished trials scored, by their numbers."""
+    def _kept(self, strategy: str) -> dict[int, float]:
+        """What the strategy's trials that keep a model scored, by their numbers."""
+        files = [file.with_suffix(".json") for file in self.folder.glob("*.safetensors")]
+        kept = [_read(file) for file in files if file.is_file()]
         return {
             other.number: other.result.score
-            for other in self.load()
+            for other in kept
             if other.strategy == strategy and other.result is not None
         }
 
@@ -114,6 +118,8 @@ def _read(file: Path) -> TrialRecord:
         run_id=values["run_id"],
         cost_s=values["cost_s"],
         figures=values["figures"],
+        recipe=values.get("recipe", ""),
+        repeat=values.get("repeat", 0),
     )
     if values["result"] is None:
         return record

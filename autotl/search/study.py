@@ -18,15 +18,15 @@ from autotl.search.allocation import Allocation
 from autotl.search.arms import arms_of, config_of, params_of
 from autotl.search.budget import SearchBudget
 from autotl.search.interrupts import uninterrupted
-from autotl.search.knowledge import Arm, shipped
+from autotl.search.knowledge import DRAWN, Arm, shipped
 from autotl.search.objective import run_trial, tell
-from autotl.search.plan import SECONDS, STATE, STRATEGY, Plan, correction, strategy_of
+from autotl.search.plan import SECONDS, STATE, STRATEGY, Plan, arm_of, correction, strategy_of
 from autotl.search.pruner import StrategyPruner
 from autotl.search.records import TrialStore
 from autotl.search.sampler import StrategySampler
 from autotl.search.storage import open_storage
 from autotl.search.takeover import UNAFFORDABLE, mark_complete, take_up
-from autotl.search.warm_start import WarmTrial, hold, release
+from autotl.search.warm_start import WARM_START, WarmTrial, hold, release
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig, Task
 from autotl.tracking.base import FitRun
@@ -211,7 +211,9 @@ def _run_trials(
             record = run_trial(
                 trial, strategy, config, task, profile, fit_run, deadline, progress, predicted_s
             )
-            record = replace(record, cost_s=cost_s)
+            origin = _origin(study, trial)
+            fit_run.tag_trial(record.run_id, origin)
+            record = replace(record, cost_s=cost_s, recipe=origin.get("recipe", ""))
         except BaseException:
             with uninterrupted():
                 study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
@@ -221,6 +223,14 @@ def _run_trials(
             tell(study, trial, record)
         if record.state == "interrupted":
             raise KeyboardInterrupt
+
+
+def _origin(study: optuna.Study, trial: optuna.Trial) -> dict[str, str]:
+    """What a trial's settings come from: a recipe, or an earlier fit."""
+    if WARM_START in trial.user_attrs:
+        return {WARM_START: str(trial.user_attrs[WARM_START])}
+    arm = arm_of(study._storage.get_trial(trial._trial_id))
+    return {} if arm is None or arm.recipe == DRAWN else {"recipe": arm.recipe}
 
 
 def _best_s(study: optuna.Study) -> float | None:

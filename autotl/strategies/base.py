@@ -46,6 +46,10 @@ class Trial(Protocol):
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
 
 
+SOLVED = frozenset({"bottleneck"})
+"""Strategies that are solved, not trained from a random start: another seed finds the same."""
+
+
 class TrialStopped(Exception):
     """Raised by a reporter out of a trial that is to end now.
 
@@ -191,7 +195,7 @@ class TrialRecord:
     """A trial that has ended, well or not.
 
     Attributes:
-        number: Optuna's number of it.
+        number: Optuna's number of it; of a repeat, that of the trial it repeats.
         strategy: name of its strategy.
         config: its config as plain values.
         state: ``complete``, ``pruned``, ``deadline``, ``failed`` or ``interrupted``.
@@ -202,6 +206,8 @@ class TrialRecord:
         run_id: of its record in the tracking store, empty without one.
         cost_s: what the strategy's cost model predicted for it; 0: not asked.
         figures: of the work by name, see :meth:`autotl.reuse.entries.Meter.figures`.
+        recipe: of the search that it followed, empty where its settings were drawn.
+        repeat: 0: a trial of the search; k: its k-th repeat, whose seed is the task's plus k.
     """
 
     number: int
@@ -215,6 +221,8 @@ class TrialRecord:
     run_id: str = ""
     cost_s: float = 0.0
     figures: Mapping[str, float] = field(default_factory=dict)
+    recipe: str = ""
+    repeat: int = 0
 
 
 class Strategy(Protocol):

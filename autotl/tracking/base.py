@@ -25,12 +25,16 @@ class TrialRun(Protocol):
         ...
 
 
-class FitRun(Protocol):
-    """The record of a fit, under which its trials are recorded. Must survive pickling."""
+class TrialRuns(Protocol):
+    """Where trials are recorded."""
 
     def start_trial(self, number: int, strategy: str, params: Mapping[str, object]) -> TrialRun:
         """Open a trial's record with its parameters, before it trains."""
         ...
+
+
+class FitRun(TrialRuns, Protocol):
+    """The record of a fit, under which its trials are recorded. Must survive pickling."""
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Parameters of the fit."""

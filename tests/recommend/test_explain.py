@@ -219,3 +219,30 @@ def test_figures_in_words():
     assert one_line("a\nb\x00c") == "a b c"
     assert sentence("no trial") == "No trial."
     assert sentence("") == ""
+
+
+def test_seeds_are_told_and_the_mean_is_the_leaderboards_value(labels, make_record, profile):
+    records = [
+        make_record(0, "finetune", labels, 40, seconds=60.0),
+        make_record(1, "bottleneck", labels, 60, seconds=2.0),
+    ]
+    again = make_record(2, "finetune", labels, 60)
+    repeats = [dataclasses.replace(again, number=0, repeat=1)]
+    decision = decide(records, labels, ACCURACY, profile, "accuracy", repeats=repeats)
+    words = " ".join(explain(decision, profile, None, seconds=1.0).split())
+    assert "The best trained trial ran with 2 seeds, the mean of which counts" in words
+    assert "differ by 3.5 points" in words
+    assert "best trial 1 min x 2 seeds" in words
+    frame = leaderboard(records, decision)
+    assert frame.set_index("trial")["value"][0] == pytest.approx(1 - 50 / 400)
+    assert frame.set_index("trial")["n_seeds"].to_dict() == {0: 2, 1: 1}
+    assert "seeds" not in explain(
+        decide(records, labels, ACCURACY, profile, "accuracy"), profile, None, seconds=1.0
+    )
+
+
+def test_the_leaderboard_ranks_by_the_mean_over_seeds(labels, make_record, profile):
+    records = [make_record(0, "finetune", labels, 40), make_record(1, "scratch", labels, 44)]
+    again = dataclasses.replace(make_record(2, "finetune", labels, 80), number=0, repeat=1)
+    decision = decide(records, labels, ACCURACY, profile, "accuracy", repeats=[again])
+    assert leaderboard(records, decision)["trial"].tolist() == [1, 0]

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from checked_page import Page
 
-from autotl.metrics import METRICS, all_metrics, confidence_interval
+from autotl.metrics import METRICS, all_metrics
 from autotl.recommend import charts
 from autotl.recommend.confusion import confusion_matrix
 from autotl.recommend.decision import TestScore as Score
 from autotl.recommend.decision import decide
 from autotl.recommend.explain import explain
 from autotl.recommend.report import ReportContents, SamplePicture, render_report, write_report
+from autotl.uncertainty import confidence_interval
 
 HOSTILE = ("<script>alert(1)</script>", "a\"b'c\nd", "$x^2$ & `co`", "日本\x00語")
 ACCURACY = METRICS["accuracy"]

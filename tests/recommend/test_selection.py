@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from autotl.metrics import METRICS, accuracy
+from autotl.metrics import METRICS, Metric, accuracy
 from autotl.recommend import selection
 from autotl.recommend.selection import selected_score
 
@@ -69,6 +71,22 @@ def test_every_metric_is_corrected_downwards(name: str) -> None:
     assert best - 0.3 < found < best
 
 
+def resampled(
+    metric: Metric,
+    labels: NDArray[np.int64],
+    runs: Sequence[Sequence[NDArray[np.float32]]],
+    counts: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The metric on every resample itself, the mean over the runs."""
+    drawn = [np.repeat(np.arange(len(labels)), row.astype(int)) for row in counts]
+    return np.array(
+        [
+            [np.mean([metric.score(labels[i], p[i]) for p in config]) for config in runs]
+            for i in drawn
+        ]
+    )
+
+
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "log_loss"])
 def test_quick_ways_agree_with_the_metric(name: str) -> None:
     metric = METRICS[name]
@@ -76,9 +94,38 @@ def test_quick_ways_agree_with_the_metric(name: str) -> None:
     labels = rng.integers(0, N_CLASSES, 40)
     predictions = rng.dirichlet(np.ones(N_CLASSES), (5, 40)).astype(np.float32)
     weights = rng.multinomial(40, np.full(40, 1 / 40), 7).astype(float)
-    quick = selection._SCORERS[name](labels, predictions)(weights)
-    slow = selection._by_call(metric, labels, list(predictions))(weights)
-    np.testing.assert_allclose(quick, slow, rtol=1e-5)
+    runs = [predictions[:1], predictions[1:3], predictions[3:]]
+    quick = selection._SCORERS[name](labels, runs)(weights)
+    np.testing.assert_allclose(quick, resampled(metric, labels, runs, weights), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "auroc"])
+def test_what_resampling_changes_is_right_in_the_first_order(name: str) -> None:
+    metric = METRICS[name]
+    labels, predictions, _ = problem(np.random.default_rng(4), 200, 3, 0.1)
+    soft = [
+        0.5 * p + 0.5 * p[np.random.default_rng(i).permutation(200)]
+        for i, p in enumerate(predictions)
+    ]
+    weights = np.random.default_rng(5).multinomial(200, np.full(200, 1 / 200), 40).astype(float)
+    runs = [[p] for p in soft]
+    quick = selection._by_contributions(metric, labels, runs)(weights)
+    slow = resampled(metric, labels, runs, weights)
+    scatter = slow.std(axis=0).mean()
+    assert np.abs(quick - slow).mean() < 0.35 * scatter
+    assert np.corrcoef(quick.ravel(), slow.ravel())[0, 1] > 0.95
+
+
+def test_of_several_runs_the_mean_is_chosen_by() -> None:
+    """A config with one lucky run and one unlucky one isn't worth its lucky run."""
+    labels = np.arange(300) % N_CLASSES
+    right = np.eye(N_CLASSES, dtype=np.float32)[labels]
+    wrong = np.roll(right, 1, axis=1)
+    half = right.copy()
+    half[:90] = wrong[:90]
+    metric = METRICS["accuracy"]
+    found = selected_score(metric, labels, [[right, wrong], [half, half]])
+    assert found == pytest.approx(0.7, abs=0.02)
 
 
 def test_a_clear_winner_keeps_its_score() -> None:

@@ -7,11 +7,13 @@ import pytest
 from autotl.runtime import Deadline
 from autotl.search.budget import (
     CLOSING_S,
+    FINALISTS_SHARE,
     MAX_EPOCHS,
     TRIAL_SHARE,
     UNLIMITED_EPOCHS,
     SearchBudget,
     affordable_epochs,
+    finalists_s,
 )
 
 
@@ -62,3 +64,12 @@ def test_a_trial_fits_if_it_and_the_final_fit_end_in_time() -> None:
     assert not budget.fits(50.0)  # 6 s are for the closing
     assert not budget.fits(40.0, best_s=60.0)
     assert not SearchBudget(Deadline.after(-1.0), 100, 100).fits(0.0)
+
+
+def test_a_share_of_the_search_is_kept_back_for_the_finalists() -> None:
+    both = ("bottleneck", "finetune")
+    kept = finalists_s(Deadline.after(100.0 + CLOSING_S), both)
+    assert kept == pytest.approx(100.0 * FINALISTS_SHARE, abs=0.5)
+    assert finalists_s(Deadline.after(None), both) == 0.0
+    assert finalists_s(Deadline.after(1.0), both) == 0.0
+    assert finalists_s(Deadline.after(100.0), ("bottleneck",)) == 0.0

@@ -60,6 +60,12 @@ def test_what_is_saved_is_loaded(store: TrialStore, task: Task) -> None:
     assert replace(second, result=None) == replace(saved, result=None)
 
 
+def test_repeats_of_a_trial_are_kept_apart(store: TrialStore, task: Task) -> None:
+    for repeat in (2, 1):
+        store.save(record(task, 3, 0.8, repeat=repeat))
+    assert [(found.number, found.repeat) for found in store.load()] == [(3, 1), (3, 2)]
+
+
 def test_a_metric_that_is_not_a_number_survives(store: TrialStore, task: Task) -> None:
     saved = record(task, 0, 0.8)
     assert saved.result is not None
