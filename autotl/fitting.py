@@ -82,8 +82,12 @@ def start_run(
     shown = illustrate(prepared, analyse(profile), thorough=False)
     run.log_file(write_page(place.analysis, render_analysis(shown)))
     task, table = prepared.task, prepared.test.table
+    if earlier is not None:
+        left_out = earlier.identity.left_out
+    else:
+        left_out = tuple(entry.name for entry in profile.ranking if not entry.kept)
     identity = StudyIdentity.of(
-        prepared.name, table, task.labels, task.backbones, task.metric.name, config
+        prepared.name, table, task.labels, task.backbones, task.metric.name, config, left_out
     )
     split = Split(prepared.development, prepared.test.samples, task.folds)
     keep(place, identity, split, run.run_id)

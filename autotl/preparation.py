@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from autotl.analysis.profile import DatasetProfile
-from autotl.backbones.speed import Speed, measure_speed
+from autotl.analysis.ranking import MAX_CANDIDATES, RankedBackbone
+from autotl.backbones.speed import Speed, measure_forward, measure_speed
 from autotl.backbones.weights import hub_reachable
 from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
 from autotl.config import FitConfig
@@ -27,7 +28,14 @@ from autotl.data import (
 from autotl.data import read_dataset as read_table
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.metrics import resolve_metric
-from autotl.profiling import affordable_pictures, epoch_s, look, make_profile
+from autotl.profiling import (
+    affordable_pictures,
+    epoch_s,
+    look,
+    looking_backbone,
+    make_profile,
+    rank_candidates,
+)
 from autotl.progress import Progress
 from autotl.resuming import EarlierPart
 from autotl.reuse.activations import ActivationStore
@@ -124,6 +132,8 @@ def prepare(
     progress.phase("read", deadline.shown_s)
     table = read_table(dataset, image=config.image, label=config.label, group=group, test=test)
     if earlier is not None:
+        left_out = earlier.identity.left_out
+        backbones = {name: own for name, own in backbones.items() if name not in left_out}
         earlier.refuse_others(name_of(dataset), table, backbones, config)
 
     progress.phase("decode", deadline.shown_s)
@@ -132,7 +142,12 @@ def prepare(
     first = next(iter(stores.values()))
 
     progress.phase("profile", deadline.shown_s)
-    speeds = {name: _speed_of(backbone, device, quota) for name, backbone in backbones.items()}
+    many = len(backbones) > MAX_CANDIDATES
+    looking = looking_backbone(backbones) if many else next(iter(backbones.values()))
+    if many:  # training is timed only with those that are kept
+        speeds = dict.fromkeys(backbones, measure_forward(looking, device))
+    else:
+        speeds = _speeds_of(backbones, device, quota)
     store = ActivationStore(
         PixelViews(stores, np.arange(len(table))),
         speeds,
@@ -142,13 +157,22 @@ def prepare(
         shared=config.workers > 1,
     )
     search_s = deadline.left_s() - CLOSING_S
-    affordable = affordable_pictures(speeds, search_s)
-    looked = look(first, store, next(iter(backbones.values())), affordable, config.seed)
+    passing = {looking.name: speeds[looking.name]} if many else speeds
+    looked = look(first, store, looking, affordable_pictures(passing, search_s), config.seed)
     links = looked.links
+    groups = duplicate_groups(first.digests.tolist(), table.groups, links)
+    ranking: tuple[RankedBackbone, ...] = ()
+    if many:
+        ranking = rank_candidates(backbones, store, table, groups, search_s, config.seed)
+        _tell_of_ranking(ranking, progress)
+        backbones = {entry.name: backbones[entry.name] for entry in ranking if entry.kept}
+        speeds = _speeds_of(backbones, device, quota)
+        store = store.with_speeds(speeds)
+        search_s = deadline.left_s() - CLOSING_S
     if earlier is not None:
         split = earlier.split
     else:
-        split = _split(table, first, links, speeds, search_s, config.seed, progress)
+        split = _split(table, groups, speeds, search_s, config.seed, progress)
     _tell_of_oddities(table, first, links, len(split.dropped), progress)
     labels = table.labels[split.development]
     views = PixelViews(stores, split.development)
@@ -164,7 +188,7 @@ def prepare(
         device=device,
         seed=config.seed,
     )
-    profile = make_profile(task, table, split, looked, search_s, first)
+    profile = make_profile(task, table, split, looked, search_s, first, ranking)
     return Prepared(
         name=name_of(dataset),
         task=task,
@@ -248,6 +272,13 @@ def _refuse_lost_classes(table: ImageTable, readable: ImageTable) -> None:
         )
 
 
+def _speeds_of(
+    backbones: Mapping[str, Backbone], device: torch.device, quota: DiskQuota
+) -> dict[str, Speed]:
+    """The measured speeds by name."""
+    return {name: _speed_of(backbone, device, quota) for name, backbone in backbones.items()}
+
+
 def _speed_of(backbone: Backbone, device: torch.device, quota: DiskQuota) -> Speed:
     """The measured speed; in which precision, only the first fit with this cache finds out."""
     started = time.perf_counter()
@@ -256,6 +287,17 @@ def _speed_of(backbone: Backbone, device: torch.device, quota: DiskQuota) -> Spe
     if way is None:
         keep_way(backbone, device, quota, speed, time.perf_counter() - started)
     return speed
+
+
+def _tell_of_ranking(ranking: Sequence[RankedBackbone], progress: Progress) -> None:
+    kept = [entry.name for entry in ranking if entry.kept]
+    progress.note(
+        f"of {len(ranking)} backbones {len(kept)} are tried, whose features tell the classes apart "
+        f"best: {', '.join(kept)}"
+    )
+    for entry in ranking:
+        if entry.accuracy is None:
+            progress.note(f"{entry.name}: {entry}")
 
 
 def _tell_of_oddities(
@@ -286,15 +328,13 @@ def _tell_of_oddities(
 
 def _split(
     table: ImageTable,
-    store: PixelStore,
-    links: NDArray[np.int64],
+    groups: NDArray[np.int64],
     speeds: Mapping[str, Speed],
     search_s: float,
     seed: int,
     progress: Progress,
 ) -> Split:
     """Cross-validation where the time allows trials of some length, else one hold-out."""
-    groups = duplicate_groups(store.digests.tolist(), table.groups, links)
     split = make_split(table.labels, groups, table.parts, seed=seed)
     with_folds = _longest_trial(split, speeds, search_s)
     if len(split.folds) == 1 or with_folds >= MIN_EPOCHS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,14 @@ from autotl.analysis.capacity import measure_capacity
 from autotl.analysis.channels import ChannelWatcher, LayerMoments
 from autotl.analysis.examination import MAX_IMAGES, MAX_WATCHED, Transferability, examine
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
+from autotl.analysis.ranking import RankedBackbone, rank_backbones
 from autotl.analysis.similarity import DomainSimilarity
 from autotl.analysis.size import measure_size
 from autotl.analysis.sufficiency import Sufficiency, measure_sufficiency
 from autotl.backbones.speed import Speed
-from autotl.backbones.zoo import Backbone
-from autotl.data import ImageTable, Split, duplicate_groups, near_duplicates
+from autotl.backbones.zoo import EMBEDDED, Backbone
+from autotl.data import ImageTable, Split, duplicate_groups, make_split, near_duplicates
+from autotl.errors import InputError
 from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelStore
 from autotl.search.budget import affordable_epochs
@@ -72,6 +75,70 @@ def look(
     return Look(links, backbone.name, watcher)
 
 
+def looking_backbone(backbones: Mapping[str, Backbone]) -> Backbone:
+    """Of many candidates the one for the first pass: the embedded one, else the smallest."""
+    return min(backbones.values(), key=lambda b: (b.name != EMBEDDED, b.n_parameters, b.name))
+
+
+def rank_candidates(
+    backbones: Mapping[str, Backbone],
+    store: ActivationStore,
+    table: ImageTable,
+    groups: NDArray[np.int64],
+    search_s: float,
+    seed: int,
+) -> tuple[RankedBackbone, ...]:
+    """Rank many candidates by the features of their last four stages on growing subsets.
+
+    By those of the last stage alone the candidate with the best bottleneck fit was dropped more
+    often (``studies/ranking``). Looks only at samples that train in the first fold, whether it is
+    one of several or the only one. Networks are held one at a time; their features are kept.
+
+    Args:
+        backbones: the candidates.
+        store: of all samples.
+        table: all samples.
+        groups: ``(n_samples,) int64``, what stays on one side of a split.
+        search_s: seconds for the search; bounds the rounds after the first.
+        seed: of the split and of sampling.
+    """
+
+    def features(name: str, samples: NDArray[np.int64]) -> NDArray[np.float32]:
+        backbone = backbones[name]
+        found = store.features(backbone, _last_stages(backbone), samples)
+        store.release(backbone)
+        return found
+
+    return rank_backbones(
+        {name: backbone.n_parameters for name, backbone in backbones.items()},
+        features,
+        table.labels,
+        _training_samples(table, groups, seed),
+        groups,
+        seed=seed,
+        limit_s=ANALYSIS_SHARE * search_s,
+    )
+
+
+def _last_stages(backbone: Backbone) -> range:
+    """Depths of the last four stages."""
+    return range(max(1, backbone.num_stages - 3), backbone.num_stages + 1)
+
+
+def _training_samples(table: ImageTable, groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Samples of the first fold's training part, by cross-validation and by one hold-out.
+
+    Which of the two it will be is decided later, by the speed of the candidates that are kept.
+    """
+    split = make_split(table.labels, groups, table.parts, seed=seed)
+    samples = split.development[split.folds[0].train]
+    if len(split.folds) > 1:
+        with suppress(InputError):  # no hold-out can be made: then none will be
+            split = make_split(table.labels, groups, table.parts, seed=seed, n_folds=1)
+            samples = np.intersect1d(samples, split.development[split.folds[0].train])
+    return samples
+
+
 def make_profile(
     task: Task,
     table: ImageTable,
@@ -79,6 +146,7 @@ def make_profile(
     looked: Look,
     search_s: float,
     pictures: PixelStore,
+    ranking: tuple[RankedBackbone, ...] = (),
 ) -> DatasetProfile:
     """What is known of the development samples.
 
@@ -89,6 +157,7 @@ def make_profile(
         looked: the first pass.
         search_s: seconds for the search; bounds the analysis and the epochs of a trial.
         pictures: all of the table's, decoded.
+        ranking: that the task's backbones were chosen by; empty: they weren't.
     """
     development, labels = split.development, task.labels
     affordable = affordable_pictures(task.speeds, search_s)
@@ -123,6 +192,7 @@ def make_profile(
         fingerprint=table.fingerprint,
         n_quarantined=len(table.quarantine),
         sufficiency=_sufficiency(task, shown) if len(labels) <= affordable else None,
+        ranking=ranking,
     )
 
 
@@ -147,10 +217,9 @@ def _examine(
 def _sufficiency(task: Task, pictures: NDArray[np.int64]) -> Sufficiency:
     """How far the samples go, by the last four stages of the first backbone."""
     first = next(iter(task.backbones.values()))
-    depths = range(max(1, first.num_stages - 3), first.num_stages + 1)
     return measure_sufficiency(
         first.name,
-        task.store.features(first, depths),
+        task.store.features(first, _last_stages(first)),
         task.labels,
         task.folds[0].train,
         task.folds[0].validation,

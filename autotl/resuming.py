@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class StudyIdentity:
         strategies: those tried, in order.
         backbones: by name, in order: hash of the weights and size of the pictures.
         seed: of split, trials and search.
+        left_out: further candidates, by name, that the ranking left out.
     """
 
     dataset: str
@@ -51,6 +52,7 @@ class StudyIdentity:
     strategies: tuple[str, ...]
     backbones: Mapping[str, str]
     seed: int
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -61,6 +63,7 @@ class StudyIdentity:
         backbones: Mapping[str, Backbone],
         metric: str,
         config: FitConfig,
+        left_out: Sequence[str] = (),
     ) -> StudyIdentity:
         """Of a prepared data set.
 
@@ -71,6 +74,7 @@ class StudyIdentity:
             backbones: the candidates by name.
             metric: the name of the metric that decides.
             config: the settings.
+            left_out: candidates that the ranking left out, by name.
         """
         return cls(
             dataset=dataset,
@@ -82,6 +86,7 @@ class StudyIdentity:
             strategies=config.strategy_names,
             backbones=_weights(backbones),
             seed=config.seed,
+            left_out=tuple(left_out),
         )
 
     def differences(
@@ -159,6 +164,7 @@ class EarlierPart:
             kept = json.loads((place.folder / STUDY).read_text(encoding="utf-8"))
             values = dict(kept["identity"])
             values["strategies"] = tuple(values["strategies"])
+            values["left_out"] = tuple(values["left_out"])
             decided = _decided(place.decision)
             return cls(
                 name=place.study_name,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,16 +12,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 
+import autotl.analysis.ranking as ranking
 import autotl.preparation as preparation
 import autotl.profiling as profiling
+from autotl.analysis.analysis import analyse
 from autotl.backbones.speed import Speed
 from autotl.backbones.stages import StagedNetwork
+from autotl.backbones.weights import read_header, read_state
 from autotl.config import make_config
 from autotl.data import pictures as pictures_module
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.preparation import Prepared, disk_quota, memory_cache_bytes, name_of, prepare
 from autotl.progress import Progress
+from autotl.reuse.activations import ActivationStore
 from autotl.runtime import Deadline
 from autotl.strategies.bottleneck import Bottleneck, BottleneckConfig
 
@@ -426,3 +432,165 @@ def test_little_time_means_a_sample_is_analysed(
     (profile,) = prepared.profile.backbones.values()
     assert 20 <= profile.transferability.n_samples <= 30
     assert prepared.task.store.meter.n_computed == profile.transferability.n_samples
+
+
+@pytest.fixture
+def many(weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Six tiny backbones, of which the last one's features aren't finite; small rounds."""
+    monkeypatch.setattr(ranking, "FIRST_PICTURES", 16)
+    monkeypatch.setattr(ranking, "MAX_PICTURES", 32)
+    header, names = read_header(weights_file), []
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        state = {
+            name: value + 0.3 * value.std() * torch.randn(value.shape, generator=generator)
+            if value.ndim == 4
+            else value
+            for name, value in read_state(weights_file).items()
+        }
+        if seed == 5:
+            state["conv1.0.weight"] = state["conv1.0.weight"] * float("nan")
+        file = tmp_path / f"{seed}.safetensors"
+        save_file(state, file, header)
+        names.append(f"resnet10t@{file}")
+    return names
+
+
+def test_of_many_backbones_a_few_are_tried(
+    make: Prepare,
+    many: list[str],
+    pictures: NDArray[np.uint8],
+    picture_labels: NDArray[np.int64],
+    speed: list[Speed],
+    notes: Notes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed: list[str] = []
+
+    def timing(backbone: Any, *_: Any) -> Speed:
+        timed.append(backbone.name)
+        return speed[0]
+
+    monkeypatch.setattr(preparation, "measure_speed", timing)
+    prepared = make((pictures, picture_labels), backbones=many)
+    entries = prepared.profile.ranking
+    kept = [entry.name for entry in entries if entry.kept]
+    assert sorted(entry.name for entry in entries) == sorted(many)
+    assert 2 <= len(kept) <= 3
+    assert list(prepared.task.backbones) == list(prepared.profile.backbones) == kept == timed
+    assert set(prepared.task.speeds) == set(kept)
+    assert entries[-1].name == many[5]
+    assert entries[-1].accuracy is None
+    assert any("of 6 backbones" in note and kept[0] in note for note in notes.notes)
+    assert any(many[5] in note and "finite" in note for note in notes.notes)
+    told = str(analyse(prepared.profile))
+    assert f"{len(kept)} of 6 backbones were kept" in told
+    assert "5.safetensors" in told
+
+
+def test_the_same_are_kept_in_whichever_order_they_are_given(
+    make: Prepare,
+    many: list[str],
+    pictures: NDArray[np.uint8],
+    picture_labels: NDArray[np.int64],
+    tmp_path: Path,
+) -> None:
+    found = [
+        make((pictures, picture_labels), backbones=names, folder=tmp_path / key)
+        for key, names in (("a", many), ("b", many[::-1]))
+    ]
+    first, second = (
+        [(e.name, e.kept, e.accuracy, e.n_pictures) for e in prepared.profile.ranking]
+        for prepared in found
+    )
+    assert first == second
+    assert list(found[0].task.backbones) == list(found[1].task.backbones)
+
+
+@pytest.mark.parametrize("train_s", [1e-4, 2e-2])
+def test_backbones_are_ranked_by_training_pictures_of_the_first_fold(
+    train_s: float,
+    make: Prepare,
+    many: list[str],
+    pictures: NDArray[np.uint8],
+    picture_labels: NDArray[np.int64],
+    speed: list[Speed],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By cross-validation and, with little time, by one hold-out: that is decided afterwards."""
+    looked_at: list[NDArray[np.int64]] = []
+    pairs = np.arange(90) // 2
+    rank = profiling.rank_backbones
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        looked_at.append(arguments[3])
+        assert (np.diff(arguments[4])[::2] == 0).all()
+        return rank(*arguments, **options)
+
+    monkeypatch.setattr(profiling, "rank_backbones", noting)
+    speed[0] = Speed("bf16", False, (0.0, 1e-5), (train_s, 0.0))
+    prepared = make((pictures, picture_labels), backbones=many, group=pairs, time_budget_s=150.0)
+    assert (len(prepared.task.folds) == 1) == (train_s > 1e-3)
+    (samples,) = looked_at
+    assert not np.isin(samples, prepared.test.samples).any()
+    assert np.isin(samples, prepared.development[prepared.task.folds[0].train]).all()
+    assert len(samples) > 30
+    first = next(iter(prepared.task.backbones.values()))  # runs as was measured
+    assert prepared.task.store.activations(first, 1, np.arange(2)).dtype == torch.bfloat16
+
+
+def test_the_first_pass_is_that_of_the_embedded_backbone_or_the_smallest(
+    weights_file: Path,
+) -> None:
+    small = preparation.open_backbone(f"resnet10t@{weights_file}")
+    large = replace(small, name="a", n_parameters=small.n_parameters + 1)
+    twin = replace(small, name="z")
+    embedded = replace(large, name="embedded")
+    for given, expected in (
+        ([large, twin, small], small),
+        ([twin, large], twin),
+        ([small, twin, embedded], embedded),
+    ):
+        named = {backbone.name: backbone for backbone in given}
+        assert profiling.looking_backbone(named) is expected
+
+
+def test_pictures_of_many_backbones_pass_once_and_of_the_dropped_only_some(
+    make: Prepare, many: list[str], picture_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pooled = ActivationStore._pooled
+    passed: dict[str, list[int]] = {name: [] for name in many}
+    n_networks = []
+
+    def noting(store: Any, backbone: Any, samples: Any, watcher: Any) -> Any:
+        passed[backbone.name].append(len(samples))
+        n_networks.append(len(store._networks))
+        return pooled(store, backbone, samples, watcher)
+
+    monkeypatch.setattr(ActivationStore, "_pooled", noting)
+    prepared = make(picture_folder, backbones=many)
+    assert max(n_networks) <= 3
+    n = len(prepared.task.labels)
+    entries = {entry.name: entry for entry in prepared.profile.ranking}
+    looking = min(many)  # equally many parameters
+    for name in many:
+        if name == looking:
+            assert n <= sum(passed[name]) <= 40 + n  # all, the test's too; and what is watched
+        elif entries[name].kept:
+            assert sum(passed[name]) <= n + 32  # what is watched again
+        else:
+            assert sum(passed[name]) <= entries[name].n_pictures + 2
+    assert any(not entries[name].kept for name in many if name != looking)
+
+
+def test_few_backbones_are_not_ranked(
+    make: Prepare,
+    many: list[str],
+    pictures: NDArray[np.uint8],
+    picture_labels: NDArray[np.int64],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preparation, "rank_candidates", None)
+    prepared = make((pictures, picture_labels), backbones=many[3:])
+    assert list(prepared.task.backbones) == many[3:]
+    assert prepared.profile.ranking == ()

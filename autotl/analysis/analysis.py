@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autotl.analysis.best_bet import best_bet
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
+from autotl.analysis.ranking import RankedBackbone
 from autotl.analysis.rules import triggered
 from autotl.analysis.similarity import DomainSimilarity
 
@@ -55,6 +56,7 @@ class Analysis:
             f"{100 * size.grey_share:.0f} % without colour; {size.n_duplicates} duplicates; "
             f"{self.profile.n_quarantined} left out",
             *_size_lines(self.profile),
+            *_ranking_lines(self.profile.ranking),
         ]
         for name, backbone in self.profile.backbones.items():
             lines.append(
@@ -100,6 +102,22 @@ def _size_lines(profile: DatasetProfile) -> list[str]:
         told = ", ".join(f"{strategy} {values[0]:.2g}" for strategy, values in ratios.items())
         lines.append(f"samples per trainable parameter with {name}: {told}")
     return lines
+
+
+def _ranking_lines(ranking: Sequence[RankedBackbone]) -> list[str]:
+    """What was made of many candidates, a line each."""
+    if not ranking:
+        return []
+    n_kept = sum(entry.kept for entry in ranking)
+    width = max(len(entry.short_name) for entry in ranking)
+    title = (
+        f"{n_kept} of {len(ranking)} backbones were kept, by a linear fit to frozen features of "
+        "growing parts of the training pictures:"
+    )
+    return [title] + [
+        f"  {'kept' if entry.kept else 'dropped':<7}  {entry.short_name:<{width}}  {entry}"
+        for entry in ranking
+    ]
 
 
 def _similarity(similarity: DomainSimilarity) -> str:

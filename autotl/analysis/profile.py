@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotl.analysis.examination import Transferability
+from autotl.analysis.ranking import RankedBackbone
 from autotl.analysis.similarity import DomainSimilarity
 from autotl.analysis.size import SizeProfile
 from autotl.analysis.sufficiency import Sufficiency
@@ -51,6 +52,8 @@ class DatasetProfile:
         fingerprint: of the data set.
         n_quarantined: pictures left out because they can't be read or used.
         sufficiency: how far the samples go; None: not measured.
+        ranking: what chose these candidates out of more, the dropped ones included; empty: there
+            were no more.
     """
 
     size: SizeProfile
@@ -60,6 +63,7 @@ class DatasetProfile:
     fingerprint: str
     n_quarantined: int = 0
     sufficiency: Sufficiency | None = None
+    ranking: tuple[RankedBackbone, ...] = ()
 
     @property
     def best_similarity(self) -> float | None:

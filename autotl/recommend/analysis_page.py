@@ -133,6 +133,7 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
             row | {"name": name}
             for name, row in zip(names.values(), views.backbones(profile), strict=True)
         ],
+        "ranking": [(one_line(e.short_name), str(e), e.kept) for e in profile.ranking],
         "distances": _distances(profile.backbones, names),
         **_map(contents.feature_map, profile, names),
         **_sufficiency(profile, names),

@@ -121,6 +121,22 @@ class ActivationStore:
         other.__dict__.update(self.__dict__, _pixels=pixels, _views={})
         return other
 
+    def with_speeds(self, speeds: Mapping[str, Speed]) -> ActivationStore:
+        """A store that keeps what it keeps with this one, and runs networks as these speeds say.
+
+        What was made of networks so far isn't passed on.
+
+        Args:
+            speeds: of the backbones that will be asked for.
+        """
+        other = ActivationStore.__new__(ActivationStore)
+        other.__dict__.update(self.__dict__, _speeds=speeds, _networks={}, _uppers={})
+        return other
+
+    def release(self, backbone: Backbone) -> None:
+        """Free the memory of a network until it is needed again; what is kept of it stays."""
+        self._networks.pop(backbone.weights_hash, None)
+
     @property
     def meter(self) -> Meter:
         """What was asked of the store so far."""

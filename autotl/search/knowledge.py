@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,27 +103,21 @@ class Knowledge:
 
     def covariance(self, arms: Sequence[Arm]) -> Vector:
         """Prior covariance, ``(n_arms, n_arms)``; the level of the data set itself is free."""
-        strategies = np.array([a.strategy for a in arms])
-        recipes = np.array([f"{a.strategy}/{a.recipe}" for a in arms])
-        backbones = np.array([a.backbone for a in arms])
-        drawn = np.array([a.recipe == DRAWN for a in arms])
+        alike = _alike(tuple(arms))
         own = [self.deviations[a.strategy] for a in arms]
-        features = np.array([d.features for d in own])
-        same_strategy = strategies[:, None] == strategies
-        same_backbone = backbones[:, None] == backbones
-        same_recipe = (recipes[:, None] == recipes) & ~drawn
+        features = np.array([d.features for d in own], dtype=np.float64)
         backbone = np.array([d.backbone for d in own])
         strategy = np.array([d.strategy for d in own])
         recipe = np.array([d.recipe for d in own])
         rest = np.array(
-            [d.drawn if is_drawn else d.arm for d, is_drawn in zip(own, drawn, strict=True)]
+            [d.drawn if a.recipe == DRAWN else d.arm for a, d in zip(arms, own, strict=True)]
         )
         covariance: Vector = (
             _TASK_DEVIATION**2
-            + same_backbone * np.outer(features, features)
-            + (same_backbone & same_strategy) * np.outer(backbone, backbone)
-            + same_strategy * np.outer(strategy, strategy)
-            + same_recipe * np.outer(recipe, recipe)
+            + alike.backbone * np.outer(features, features)
+            + (alike.backbone & alike.strategy) * np.outer(backbone, backbone)
+            + alike.strategy * np.outer(strategy, strategy)
+            + alike.recipe * np.outer(recipe, recipe)
             + np.diag(rest**2)
         )
         return covariance
@@ -195,6 +189,27 @@ def from_logit(metric: str, logit: float) -> float:
     """The score that a logit stands for."""
     p = 1.0 / (1.0 + math.exp(-logit))
     return math.log(p) if metric == "log_loss" else p
+
+
+class _Alike(NamedTuple):
+    """Which arms share what, each ``(n_arms, n_arms) bool``; drawn settings share no recipe."""
+
+    strategy: NDArray[np.bool_]
+    backbone: NDArray[np.bool_]
+    recipe: NDArray[np.bool_]
+
+
+@lru_cache(maxsize=256)
+def _alike(arms: tuple[Arm, ...]) -> _Alike:
+    strategies = np.array([a.strategy for a in arms])
+    backbones = np.array([a.backbone for a in arms])
+    recipes = np.array([f"{a.strategy}/{a.recipe}" for a in arms])
+    is_drawn = np.array([a.recipe == DRAWN for a in arms])
+    return _Alike(
+        strategies[:, None] == strategies,
+        backbones[:, None] == backbones,
+        (recipes[:, None] == recipes) & ~is_drawn,
+    )
 
 
 def _beside(covariance: Vector, best: int) -> Vector:

@@ -10,6 +10,7 @@ from autotl.analysis.analysis import analyse
 from autotl.analysis.best_bet import BestBet, best_bet
 from autotl.analysis.examination import Transferability
 from autotl.analysis.profile import DatasetProfile
+from autotl.analysis.ranking import RankedBackbone
 from autotl.analysis.rules import triggered
 from autotl.analysis.similarity import DomainSimilarity, SourceDistance
 
@@ -73,6 +74,31 @@ def test_text_shows_a_column_per_backbone(make_profile: MakeProfile) -> None:
     assert "unknown (no BatchNorm); made with other weights" in told
     assert "scores of 987 samples" in told
     assert "no scores for two@/weights/two.safetensors: features aren't finite" in told
+
+
+def test_text_tells_what_the_backbones_were_chosen_by(make_profile: MakeProfile) -> None:
+    profile = make_profile("one")
+    assert "were kept" not in str(analyse(profile))
+    ranking = (
+        RankedBackbone("one", 256, 0.75, 0.0, 0.0, 1.0, True),
+        RankedBackbone("two@/w/b.pt", 128, 0.5, 0.25, 0.04, 1.0, False),
+        RankedBackbone("three", 128, seconds=1.0),
+    )
+    told = str(analyse(replace(profile, ranking=ranking))).splitlines()
+    (start,) = (i for i, line in enumerate(told) if line.startswith("1 of 3 backbones were kept"))
+    assert told[start + 1].split() == [
+        "kept",
+        "one",
+        "accuracy",
+        "0.75",
+        "on",
+        "256",
+        "pictures,",
+        "the",
+        "best",
+    ]
+    assert told[start + 2].startswith("  dropped  two@b.pt  accuracy 0.50 on 128 pictures, 25.0")
+    assert told[start + 3].endswith("three     its features of 128 pictures aren't all finite")
 
 
 def test_text_says_why_similarity_is_unknown(make_profile: MakeProfile) -> None:

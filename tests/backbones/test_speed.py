@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from autotl.backbones.speed import Speed, autocast, measure_speed
+from autotl.backbones.speed import Speed, autocast, measure_forward, measure_speed
 from autotl.backbones.zoo import Backbone
 
 CPU = torch.device("cpu")
@@ -31,6 +31,20 @@ def test_scratch_only_backbones_are_measured_too(backbone: Backbone) -> None:
     from autotl.backbones.zoo import random_backbone
 
     assert measure_speed(random_backbone("resnet10t", 32, channels=(8, 8, 8, 8)), CPU).train_s > 0
+
+
+def test_the_forward_pass_is_measured_alone(
+    backbone: Backbone, random_state: Callable[[], object]
+) -> None:
+    before = random_state()
+    speed = measure_forward(backbone, CPU)
+    assert random_state() == before
+    assert (speed.precision, speed.channels_last) == ("fp32", True)
+    assert 0 < speed.forward_s < 1
+    assert list(speed.forward_to) == sorted(speed.forward_to)
+    assert len(speed.forward_to) == len(speed.train_from) == backbone.num_stages + 1
+    assert speed.train_s == 3 * speed.forward_s
+    assert list(speed.train_from) == sorted(speed.train_from, reverse=True)
 
 
 def test_layout() -> None:

@@ -12,6 +12,7 @@ from autotl.analysis.capacity import Capacity
 from autotl.analysis.examination import Transferability
 from autotl.analysis.feature_map import FeatureMap
 from autotl.analysis.learning_curve import LearningCurve
+from autotl.analysis.ranking import RankedBackbone
 from autotl.analysis.similarity import DomainSimilarity, distance_of, similarity_of
 from autotl.analysis.sufficiency import Sufficiency
 from autotl.errors import InputError
@@ -49,7 +50,9 @@ def feature_map(labels, reason=""):
 
 @pytest.fixture
 def make_contents(labels, make_profile):
-    def make(n_classes=4, names=None, backbones=None, curve=CURVE, sufficient=True, **kw):
+    def make(
+        n_classes=4, names=None, backbones=None, curve=CURVE, sufficient=True, ranking=(), **kw
+    ):
         own = np.arange(max(400, 3 * n_classes), dtype=np.int64) % n_classes
         profile = make_profile(own, names)
         first = profile.backbones["embedded"]
@@ -58,7 +61,10 @@ def make_contents(labels, make_profile):
             backbones = {"embedded": dataclasses.replace(first, transferability=scores)}
         found = Sufficiency("embedded", 512, 9.0, 8.0, curve, dict.fromkeys(backbones, CAPACITY))
         profile = dataclasses.replace(
-            profile, backbones=backbones, sufficiency=found if sufficient else None
+            profile,
+            backbones=backbones,
+            sufficiency=found if sufficient else None,
+            ranking=ranking,
         )
         contents = AnalysisContents(
             title="clothing",
@@ -239,6 +245,21 @@ def test_several_backbones_are_compared(make_contents, make_profile, labels):
     assert "<strong>0.75</strong>" in html
     assert "<strong>0.25</strong>" not in html
     assert "<strong>" not in render_analysis(make_contents())
+
+
+def test_what_many_backbones_were_chosen_by(make_contents):
+    title = "Which backbones were looked at closely"
+    assert title not in render_analysis(make_contents())
+    ranking = (
+        RankedBackbone("good@/w/<a>.pt", 512, 0.8, 0.0, 0.0, 1.0, True),
+        RankedBackbone("bad@/w/b.pt", 128, 0.5, 0.25, 0.04, 1.0, False),
+    )
+    html = render_analysis(make_contents(ranking=ranking))
+    page = Page(html)
+    assert title in page.text
+    assert "good@<a>.pt" in page.text
+    assert "25.0 +- 4.0" in page.text
+    assert page.text.index("kept") < page.text.index("dropped")
 
 
 def test_marks_keep_apart_and_stay_near():

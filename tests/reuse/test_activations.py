@@ -563,6 +563,53 @@ def test_a_store_of_other_samples_reads_what_was_kept(
     assert len(store.features(backbone, [4])) == 40
 
 
+@pytest.mark.parametrize("kept", ["memory", "disk"])
+def test_a_store_with_other_speeds_reads_what_was_kept(
+    kept: str, make: Make, backbone: Backbone, ran: Ran
+) -> None:
+    store = make(*KEPT[kept])
+    some = store.features(backbone, [2, 4], np.arange(10))
+    measured = replace(speed_of(backbone), channels_last=True)
+    other = store.with_speeds({backbone.name: measured})
+    ran.n_for_features = 0
+    np.testing.assert_array_equal(other.features(backbone, [2, 4], np.arange(10)), some)
+    assert ran.n_for_features == 0
+    layouts = []
+    create = StagedNetwork.features
+
+    def noting(self: StagedNetwork, x: torch.Tensor, depths: Any) -> list[torch.Tensor]:
+        layouts.append(x.is_contiguous(memory_format=torch.channels_last))
+        return create(self, x, depths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StagedNetwork, "features", noting)
+        other.features(backbone, [2, 4])
+    assert layouts
+    assert all(layouts)
+
+
+def test_a_released_network_is_made_again_when_it_is_needed(
+    make: Make, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    create = Backbone.create
+
+    def noting(self: Backbone, *arguments: Any, **options: Any) -> Any:
+        made.append(self.name)
+        return create(self, *arguments, **options)
+
+    monkeypatch.setattr(Backbone, "create", noting)
+    store = make()
+    some = store.features(backbone, [2], np.arange(20))
+    store.release(backbone)
+    store.release(backbone)
+    assert np.array_equal(store.features(backbone, [2], np.arange(20)), some)
+    assert len(made) == 1
+    store.features(backbone, [2])
+    store.features(backbone, [3])
+    assert len(made) == 2
+
+
 def test_features_of_more_pictures_than_a_batch(
     make: Make, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,126 @@
+"""The estimate of what a search knows beforehand: it finds what made-up tables were drawn from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge
+from studies.knowledge.__main__ import main
+from studies.knowledge.estimate import arm_of, estimate
+
+TRUE = Knowledge(
+    means={
+        "bottleneck/a": 0.0,
+        "bottleneck/b": -0.5,
+        "finetune/a": 1.0,
+        f"finetune/{DRAWN}": 0.0,
+        "scratch/a": 0.3,
+        f"bottleneck/{DRAWN}": 0.0,  # no row is drawn from these two
+        f"scratch/{DRAWN}": 0.0,
+    },
+    slopes={"bottleneck": -0.5, "finetune": 0.3, "scratch": 0.8},
+    deviations={
+        "bottleneck": Deviations(0.6, 0.1, 0.2, 0.1, 0.1, 0.1),
+        "finetune": Deviations(0.6, 0.1, 0.2, 0.1, 0.1, 0.5),
+        "scratch": Deviations(0.0, 0.1, 0.5, 0.1, 0.1, 0.1),
+    },
+    noise=1.0,
+)
+ROWS = [
+    ("bottleneck", "a"),
+    ("bottleneck", "b"),
+    ("finetune", "a"),
+    *[("finetune", f"sobol-{k}") for k in range(4)],
+    ("scratch", "a"),
+]
+
+
+def made_up(n_datasets: int, seed: int = 0) -> pd.DataFrame:
+    """A table whose test scores are drawn from the model."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for dataset in range(n_datasets):
+        for n_train in (100, 1000):
+            named = [(s, n, b) for s, n in ROWS for b in ("one", "two")]
+            arms = [arm_of(*own) for own in named]
+            covariance = TRUE.covariance(arms)
+            covariance -= 8.9  # the level of a data set needn't be drawn so far off
+            logits = rng.multivariate_normal(TRUE.mean(arms, n_train), covariance)
+            for (strategy, name, backbone), logit in zip(named, logits, strict=True):
+                p = 1 / (1 + np.exp(-logit))
+                rows.append(
+                    {
+                        "dataset": f"d{dataset}",
+                        "n_train": n_train,
+                        "backbone": backbone,
+                        "strategy": strategy,
+                        "name": name,
+                        "seed": 0,
+                        "state": "complete",
+                        "n_test": 1_000_000,
+                        "n_development": n_train,
+                        "n_folds": 4,
+                        "test": p,
+                        "validation": rng.binomial(n_train, p) / n_train,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def found() -> Knowledge:
+    return estimate(made_up(16))
+
+
+def test_means_are_found_beside_each_other(found: Knowledge) -> None:
+    leads = {name: mean - found.means["bottleneck/a"] for name, mean in found.means.items()}
+    for name in ("bottleneck/b", "finetune/a", f"finetune/{DRAWN}", "scratch/a"):
+        assert leads[name] == pytest.approx(TRUE.means[name], abs=0.25), name
+
+
+def test_slopes_are_found_beside_each_other(found: Knowledge) -> None:
+    steeper = found.slopes["scratch"] - found.slopes["bottleneck"]
+    assert steeper == pytest.approx(1.3, abs=0.4)
+
+
+def test_deviations_are_found(found: Knowledge) -> None:
+    own = found.deviations
+    assert own["finetune"].features == pytest.approx(0.6, rel=0.35)
+    assert own["bottleneck"].features == pytest.approx(0.6, rel=0.35)
+    assert own["scratch"].features == 0.0
+    assert own["finetune"].drawn == pytest.approx(0.5, rel=0.25)
+    assert own["finetune"].arm < 0.3
+
+
+def test_the_noise_is_about_the_binomial_one(found: Knowledge) -> None:
+    assert found.noise == pytest.approx(1.0, rel=0.3)
+
+
+def test_draws_of_a_strategy_without_any_are_like_its_recipes(found: Knowledge) -> None:
+    assert found.means[f"scratch/{DRAWN}"] == pytest.approx(found.means["scratch/a"])
+
+
+def test_further_seeds_are_not_evidence() -> None:
+    frame = made_up(3)
+    again = frame.assign(seed=1, test=0.01)
+    assert estimate(pd.concat([frame, again])) == estimate(frame)
+
+
+def test_a_sobol_point_is_drawn() -> None:
+    assert arm_of("finetune", "sobol-3", "one") == Arm("finetune", DRAWN, "one")
+    assert arm_of("finetune", "a", "one") == Arm("finetune", "a", "one")
+
+
+def test_the_command_writes_what_the_search_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up(3).to_parquet(tmp_path / "table.parquet")
+    main(["--table", str(tmp_path / "table.parquet"), "--to", str(tmp_path / "made.json")])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["tasks"] == 6
+    assert Knowledge.from_json(json.loads((tmp_path / "made.json").read_text())).noise > 0
