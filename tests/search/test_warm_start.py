@@ -140,9 +140,7 @@ def test_at_most_three_and_from_three_fits(write: Write, find: Find) -> None:
     assert layers_of(find()) == ["all", "last", "last_2"]
 
 
-def test_equal_configs_count_once_and_the_fourth_fit_is_not_asked(
-    write: Write, find: Find
-) -> None:
+def test_equal_configs_count_once_and_the_fourth_fit_is_not_asked(write: Write, find: Find) -> None:
     for age_s, name in enumerate(("one", "two", "three")):
         trials = [("bottleneck", bottleneck("all"), 0.9), ("scratch", scratch(), 0.5)]
         write(name, trials, age_s=age_s)
