@@ -140,10 +140,14 @@ def test_at_most_three_and_from_three_fits(write: Write, find: Find) -> None:
     assert layers_of(find()) == ["all", "last", "last_2"]
 
 
-def test_equal_configs_count_once(write: Write, find: Find) -> None:
-    for name in ("one", "two"):
-        write(name, [("bottleneck", bottleneck("all"), 0.9), ("scratch", scratch(), 0.5)])
-    assert [trial.strategy for trial in find()] == ["bottleneck", "scratch"]
+def test_equal_configs_count_once_and_the_fourth_fit_is_not_asked(write: Write, find: Find) -> None:
+    for age_s, name in enumerate(("one", "two", "three")):
+        trials = [("bottleneck", bottleneck("all"), 0.9), ("scratch", scratch(), 0.5)]
+        write(name, trials, age_s=age_s)
+    write("four", [("bottleneck", bottleneck("last"), 0.9)], age_s=9)
+    found = find()
+    assert [trial.strategy for trial in found] == ["bottleneck", "scratch"]
+    assert {trial.source_study for trial in found} == {"one"}
 
 
 def test_very_different_data_this_fit_and_what_is_not_allowed_give_nothing(
