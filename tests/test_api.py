@@ -278,7 +278,8 @@ def test_an_interrupt_in_mid_trial_returns_the_best_so_far(
     assert len(recommendation.predict(pictures)) == 90
     assert any("interrupted" in note for note in recommendation.summary()["notes"])
     states = [record.state for record in TrialStore(output / "interrupted" / "trials").load()]
-    assert states == ["complete", "interrupted"]
+    assert states[-1] == "interrupted"
+    assert set(states[:-1]) == {"complete"}
     parent, children = runs_of(recommendation, "interrupted")
     assert parent.data.tags["state"] == "interrupted"
     assert {run.info.status for run in (parent, *children)} == {"FINISHED", "KILLED"}

@@ -114,7 +114,7 @@ def test_a_study_goes_on_and_no_trial_is_lost(fit: Fit, data: Data, output: Path
     after = TrialStore(output / "goes on" / "trials").load()
     assert [record.number for record in after] == [0, 1, 2]
     assert [r.config for r in after[:1]] == [r.config for r in before]
-    assert progress.begun == [1, 2]
+    assert list(dict.fromkeys(progress.begun)) == [1, 2]  # 2 again with other seeds
     assert any(
         note == "study 'goes on' goes on: trials that have ended: 1" for note in progress.notes
     )

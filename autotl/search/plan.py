@@ -20,6 +20,8 @@ ARM = "autotl:arm"
 """The system attribute that names a trial's arm."""
 STATE, SECONDS, COST = "state", "seconds", "cost_s"
 """User attributes of an ended trial: how it ended, what it took, and what was predicted."""
+REPEATED, UNAFFORDABLE = "repeated", "unaffordable"
+"""How trials end that were passed over: another did the same, or there is no time for them."""
 PATIENCE = 0.1
 """A search goes on as long as this share of a score's standard error can be expected of an arm.
 
@@ -57,6 +59,7 @@ class Plan:
         allocation: how arms are compared.
         params: what an arm's trial answers to which parameter; others are drawn.
         fits: whether a trial of so many seconds still fits into the time.
+        n_trials: that the study may have; None: no limit.
     """
 
     arms: Sequence[Arm]
@@ -64,6 +67,7 @@ class Plan:
     allocation: Allocation
     params: Callable[[Arm], Mapping[str, Any]]
     fits: Callable[[float], bool]
+    n_trials: int | None = None
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -73,9 +77,9 @@ class Plan:
     def next(self, trials: Sequence[FrozenTrial]) -> Choice | None:
         """The arm to try next; None if nothing is left that fits into the time.
 
-        The first is the cheapest that promises most for its time. A strategy that wasn't tried gets
-        its turn once several times its price has been spent, so that the verdict rests on trials
-        of each.
+        The first is what promises most for its time. A strategy that wasn't tried gets its turn
+        once several times its price has been spent, or when there are only as many trials left, so
+        that the verdict rests on trials of each.
 
         Args:
             trials: the study's.
@@ -123,17 +127,20 @@ class Plan:
         self, known: Sequence[tuple[FrozenTrial, Arm]], options: Sequence[Option]
     ) -> list[int]:
         """The recipes of a strategy whose turn it is, as indices of the options."""
+        untried = set(self.strategies) - {arm.strategy for _, arm in known}
+        n_begun = n_counted([trial for trial, _ in known])
+        is_last_turn = self.n_trials is not None and self.n_trials - n_begun <= len(untried)
         spent_s = sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial, _ in known)
-        begun = {arm.strategy for _, arm in known}
         for name in self.strategies:
-            own = [
-                index
-                for index, option in enumerate(options)
-                if option.arm.strategy == name and option.arm.recipe != DRAWN
-            ]
-            if name in begun or not own:
+            if name not in untried:
                 continue
-            if spent_s >= _TURN * min(options[index].seconds for index in own):
+            own = [k for k, option in enumerate(options) if option.arm.strategy == name]
+            own = [k for k in own if options[k].arm.recipe != DRAWN] or own
+            if (
+                known
+                and own
+                and (is_last_turn or spent_s >= _TURN * min(options[k].seconds for k in own))
+            ):
                 return own
         return []
 
@@ -154,6 +161,15 @@ def strategy_of(trial: FrozenTrial) -> str | None:
     fixed = trial.system_attrs.get("fixed_params", {})
     strategy = trial.params.get(STRATEGY, fixed.get(STRATEGY))
     return None if strategy is None else str(strategy)
+
+
+def n_counted(trials: Sequence[FrozenTrial]) -> int:
+    """Trials that are running or have ended, those that were passed over not counted."""
+    return sum(
+        trial.state != TrialState.WAITING
+        and trial.user_attrs.get(STATE) not in (REPEATED, UNAFFORDABLE)
+        for trial in trials
+    )
 
 
 def correction(trials: Sequence[FrozenTrial], strategy: str) -> float:

@@ -20,12 +20,23 @@ from autotl.search.budget import SearchBudget
 from autotl.search.interrupts import uninterrupted
 from autotl.search.knowledge import DRAWN, Arm, shipped
 from autotl.search.objective import run_trial, tell
-from autotl.search.plan import SECONDS, STATE, STRATEGY, Plan, arm_of, correction, strategy_of
+from autotl.search.plan import (
+    REPEATED,
+    SECONDS,
+    STATE,
+    STRATEGY,
+    UNAFFORDABLE,
+    Plan,
+    arm_of,
+    correction,
+    n_counted,
+    strategy_of,
+)
 from autotl.search.pruner import StrategyPruner
 from autotl.search.records import TrialStore
 from autotl.search.sampler import StrategySampler
 from autotl.search.storage import open_storage
-from autotl.search.takeover import UNAFFORDABLE, mark_complete, take_up
+from autotl.search.takeover import mark_complete, take_up
 from autotl.search.warm_start import WARM_START, WarmTrial, hold, release
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig, Task
@@ -33,7 +44,6 @@ from autotl.tracking.base import FitRun
 
 _MAX_PASSED_OVER = 24
 """So many proposals in a row that were tried before or don't fit into the time left end it."""
-_REPEATED, _UNAFFORDABLE = "repeated", UNAFFORDABLE
 _SEEDS_APART = 1_000_003
 
 
@@ -122,7 +132,11 @@ def run_worker(
     pruner = StrategyPruner(task.metric.name, [len(fold.validation) for fold in task.folds])
     study = optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
     plan = plan_for(
-        spec.strategies, task, profile, lambda seconds: budget.fits(seconds, _best_s(study))
+        spec.strategies,
+        task,
+        profile,
+        lambda seconds: budget.fits(seconds, _best_s(study)),
+        spec.n_trials,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -139,6 +153,7 @@ def plan_for(
     task: Task,
     profile: DatasetProfile,
     fits: Callable[[float], bool],
+    n_trials: int | None = None,
 ) -> Plan:
     """The plan of a search.
 
@@ -147,6 +162,7 @@ def plan_for(
         task: what to train on.
         profile: of the data set.
         fits: whether a trial of so many seconds still fits into the time.
+        n_trials: that the study may have; None: no limit.
     """
     arms = arms_of(strategies, profile)
 
@@ -159,7 +175,7 @@ def plan_for(
         n_samples=len(task.labels),
         n_validated=sum(len(fold.validation) for fold in task.folds),
     )
-    return Plan(arms, price, allocation, lambda arm: params_of(arm, profile), fits)
+    return Plan(arms, price, allocation, lambda arm: params_of(arm, profile), fits, n_trials)
 
 
 def _run_trials(
@@ -177,10 +193,10 @@ def _run_trials(
     while n_passed_over < _MAX_PASSED_OVER:
         # SQLite knows no row locks: without the file's, two workers may get the same trial.
         with uninterrupted(), FileLock(store.folder / "ask.lock"):
-            if spec.n_trials is not None and _n_begun(study) >= spec.n_trials:
-                return
             release(study)
             trials = study.get_trials(deepcopy=False)
+            if spec.n_trials is not None and n_counted(trials) >= spec.n_trials:
+                return
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
             if not waiting:
                 choice = plan.next(trials)
@@ -202,7 +218,7 @@ def _run_trials(
                 best_s = _best_s(study)
                 repeats = _has_ended(trials, strategy.name, config)
                 if repeats or (trials and not budget.fits(predicted_s, best_s)):
-                    trial.set_user_attr(STATE, _REPEATED if repeats else _UNAFFORDABLE)
+                    trial.set_user_attr(STATE, REPEATED if repeats else UNAFFORDABLE)
                     study.tell(trial, state=TrialState.FAIL)
                     n_passed_over += 1
                     continue
@@ -248,13 +264,4 @@ def _has_ended(trials: Sequence[FrozenTrial], strategy: str, config: StrategyCon
         and trial.user_attrs.get(STATE) in ("complete", "pruned")
         and strategy_of(trial) == strategy
         for trial in trials
-    )
-
-
-def _n_begun(study: optuna.Study) -> int:
-    """Trials that are running or have ended, those that were passed over not counted."""
-    return sum(
-        trial.state != TrialState.WAITING
-        and trial.user_attrs.get(STATE) not in (_REPEATED, _UNAFFORDABLE)
-        for trial in study.get_trials(deepcopy=False)
     )

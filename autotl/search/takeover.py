@@ -15,14 +15,12 @@ from autotl.analysis.profile import DatasetProfile
 from autotl.errors import InputError
 from autotl.search.knowledge import DRAWN
 from autotl.search.objective import OPTUNA_STATES
-from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, arm_of
+from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, UNAFFORDABLE, arm_of
 from autotl.search.records import TrialStore
 from autotl.search.space import choices_of, within
 from autotl.search.warm_start import HELD, ORIGIN
 from autotl.strategies.base import Strategy, TrialRecord
 
-UNAFFORDABLE = "unaffordable"
-"""The state of a proposal that was passed over because the time left didn't allow it."""
 _WITHOUT_RESULT = (UNAFFORDABLE, "deadline", "interrupted")
 _KILLED = "its process was killed"
 _CHOICES = "autotl.choices"

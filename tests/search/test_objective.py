@@ -143,7 +143,7 @@ def test_any_other_error_surfaces_and_leaves_nothing_open(
 
 def run_one(behave: Behaviour, task: Task, **changes: Any) -> tuple[TrialRecord, SpyRun]:
     """One trial outside a worker, and what its record was told."""
-    study = optuna.create_study(direction="maximize", pruner=StrategyPruner())
+    study = optuna.create_study(direction="maximize", pruner=StrategyPruner("accuracy", (100,)))
     values: dict[str, Any] = {"deadline": Deadline(None), "progress": Progress()} | changes
     spy = SpyRun()
     config = ScriptedConfig(backbone="embedded", x=0.5)

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search_helpers import NAMES, drawn_arms, plan_of
 
 from autotl.search.knowledge import DRAWN, Arm
-from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, arm_of, correction
+from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, arm_of, correction, n_counted
 
 RECIPES = [Arm(name, recipe, "embedded") for name in NAMES for recipe in ("a", "b")]
 
@@ -94,6 +94,25 @@ def test_a_strategy_gets_its_turn_when_much_was_spent_on_others() -> None:
     enough = [*spent, trial(RECIPES[3], 0.9, seconds=16.0)]
     assert plan.next(enough).arm.strategy == "scratch"  # type: ignore[union-attr]
     assert plan.next(enough).arm.recipe != DRAWN  # type: ignore[union-attr]
+
+
+def test_with_few_trials_left_every_strategy_gets_one() -> None:
+    price = {"bottleneck": 1.0, "finetune": 1e6, "scratch": 1e6}
+    plan = plan_of(RECIPES, price=lambda arm: price[arm.strategy], n_trials=4)
+    trials = []
+    for _ in range(4):
+        choice = plan.next(trials)
+        assert choice is not None
+        trials.append(trial(choice.arm, 0.5))
+    names = [t.params[STRATEGY] for t in trials]
+    assert names[:2] == ["bottleneck"] * 2
+    assert set(names[2:]) == {"finetune", "scratch"}
+
+
+def test_trials_that_were_passed_over_do_not_count() -> None:
+    states = ("complete", "repeated", "failed", "unaffordable", "pruned")
+    made = [trial(RECIPES[0], 0.5, user_attrs={STATE: state}) for state in states]
+    assert n_counted(made) == 3
 
 
 def test_it_is_over_when_nothing_can_be_expected_and_every_strategy_was_tried() -> None:
