@@ -30,6 +30,7 @@ On the outcome table that ended it after less than half of the time with nothing
 _TURN = 3.0
 """A strategy that wasn't tried gets its turn when so many times its price has been spent."""
 _MAX_FAILURES = 3
+_MOST_DRAWN = 64
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Plan:
             if trial.user_attrs.get(STATE) == "failed"
         )
         ended = [(t, arm) for t, arm in known if t.state == TrialState.COMPLETE]
-        seen = [Seen(arm, t.value) for t, arm in ended if t.value is not None]
+        seen = _telling([Seen(arm, t.value) for t, arm in ended if t.value is not None])
         worked = {(entry.arm.strategy, entry.arm.backbone) for entry in seen}
         factors = {name: correction(trials, name) for name in self.strategies}
         options = [
@@ -143,6 +144,16 @@ class Plan:
             ):
                 return own
         return []
+
+
+def _telling(seen: list[Seen]) -> list[Seen]:
+    """Without all but the last and the best of many drawn settings: more of them tell no more."""
+    drawn = [entry for entry in seen if entry.arm.recipe == DRAWN]
+    if len(drawn) <= _MOST_DRAWN:
+        return seen
+    best = max(drawn, key=lambda entry: entry.score)
+    kept = {id(entry) for entry in [best, *drawn[-_MOST_DRAWN:]]}
+    return [entry for entry in seen if entry.arm.recipe != DRAWN or id(entry) in kept]
 
 
 def arm_of(trial: FrozenTrial) -> Arm | None:

@@ -8,7 +8,7 @@ that sees that strategy's trials only. All state is in Optuna's storage.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any
 
 from optuna import Study
@@ -22,7 +22,10 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from autotl.search.knowledge import DRAWN, Arm
-from autotl.search.plan import ARM, STRATEGY, Plan, arm_of, strategy_of
+from autotl.search.plan import ARM, STRATEGY, Choice, Plan, arm_of, strategy_of
+
+_WINDOW, _BEST = 200, 50
+"""A TPE sees so many of its strategy's last trials, and the best of those before them."""
 
 
 class StrategySampler(BaseSampler):
@@ -40,10 +43,16 @@ class StrategySampler(BaseSampler):
         self._n_startup_trials = n_startup_trials
         self._tpes: dict[str, TPESampler] = {}
         self._chosen: tuple[int, Arm] | None = None
+        self._planned: Choice | None = None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Choose the trial's arm, as soon as it is asked for, and note it."""
         self._arm(study, trial)
+
+    def plan(self, trials: Sequence[FrozenTrial]) -> Choice | None:
+        """What the next trial will try, before it is asked for; None if nothing fits any more."""
+        self._planned = self._plan.next(trials)
+        return self._planned
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -116,9 +125,11 @@ class StrategySampler(BaseSampler):
             return self._chosen[1]
         arm = arm_of(trial)
         if arm is None:
-            choice = self._plan.next(
-                [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+            trials = study.get_trials(deepcopy=False)
+            choice = self._planned or self._plan.next(
+                [other for other in trials if other.number != trial.number]
             )
+            self._planned = None
             arm = self._plan.arms[-1] if choice is None else choice.arm
             study._storage.set_trial_system_attr(
                 trial._trial_id, ARM, [arm.strategy, arm.recipe, arm.backbone]
@@ -158,4 +169,8 @@ class _OwnTrials:
         return self._own(self._study._get_trials(deepcopy, states, use_cache))
 
     def _own(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        return [trial for trial in trials if strategy_of(trial) == self._strategy]
+        own = [trial for trial in trials if strategy_of(trial) == self._strategy]
+        if len(own) <= _WINDOW:
+            return own
+        scored = sorted(own[:-_WINDOW], key=lambda trial: -(trial.value or 0.0))
+        return [*scored[:_BEST], *own[-_WINDOW:]]

@@ -140,9 +140,10 @@ def run_worker(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.sampler = StrategySampler(plan, spec.seed + _SEEDS_APART * worker)
+        sampler = StrategySampler(plan, spec.seed + _SEEDS_APART * worker)
+    study.sampler = sampler
     try:
-        _run_trials(study, plan, budget, spec, task, profile, fit_run, progress)
+        _run_trials(study, sampler, budget, spec, task, profile, fit_run, progress)
     except KeyboardInterrupt:
         return False
     return True
@@ -180,7 +181,7 @@ def plan_for(
 
 def _run_trials(
     study: optuna.Study,
-    plan: Plan,
+    sampler: StrategySampler,
     budget: SearchBudget,
     spec: StudySpec,
     task: Task,
@@ -199,7 +200,7 @@ def _run_trials(
                 return
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
             if not waiting:
-                choice = plan.next(trials)
+                choice = sampler.plan(trials)
                 if choice is None:
                     return
                 if spec.n_trials is None and not choice.is_worth_it:
