@@ -54,7 +54,8 @@ def selected_score(
         score = scored(labels, [runs[int(k)] for k in kept])
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), N_RESAMPLES)
-    inside, outside = score(counts.astype(float)), score((counts == 0).astype(float))
+    with np.errstate(invalid="ignore"):  # a resample may leave out nobody
+        inside, outside = score(counts.astype(float)), score((counts == 0).astype(float))
     usable = np.isfinite(inside).all(axis=1) & np.isfinite(outside).all(axis=1)
     if not usable.any():
         return float(scores[best])

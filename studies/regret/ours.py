@@ -33,7 +33,9 @@ _estimates: dict[tuple[str, int], Knowledge] = {}
 
 
 def learned(view: View) -> Knowledge:
-    """The knowledge of all data sets but the task's, estimated once for each."""
+    """The knowledge of all data sets but the task's, estimated once for each; of none: nothing."""
+    if view.others.empty:
+        return NOTHING
     key = (view.dataset, len(view.others))
     if key not in _estimates:
         _estimates[key] = estimate(view.others)
