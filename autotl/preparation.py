@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.ranking import MAX_CANDIDATES, RankedBackbone
-from autotl.backbones.speed import Speed, measure_forward, measure_speed
+from autotl.backbones.speed import Speed, Way, measure_forward, measure_speed
 from autotl.backbones.weights import hub_reachable
 from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
 from autotl.config import FitConfig
@@ -48,6 +48,8 @@ from autotl.strategies.base import Task
 
 DISK_SHARE, MAX_DISK_BYTES = 0.1, 20 * 10**9
 """Of the free disk, and at most, for the cache where nobody has said how much."""
+HURRIED_S = 30.0
+"""With less time than this, no precisions are compared."""
 MEMORY_SHARE = 0.25
 """Of the available memory, likewise."""
 
@@ -147,7 +149,7 @@ def prepare(
     if many:  # training is timed only with those that are kept
         speeds = dict.fromkeys(backbones, measure_forward(looking, device))
     else:
-        speeds = _speeds_of(backbones, device, quota)
+        speeds = _speeds_of(backbones, device, quota, deadline)
     store = ActivationStore(
         PixelViews(stores, np.arange(len(table))),
         speeds,
@@ -166,7 +168,7 @@ def prepare(
         ranking = rank_candidates(backbones, store, table, groups, search_s, config.seed)
         _tell_of_ranking(ranking, progress)
         backbones = {entry.name: backbones[entry.name] for entry in ranking if entry.kept}
-        speeds = _speeds_of(backbones, device, quota)
+        speeds = _speeds_of(backbones, device, quota, deadline)
         store = store.with_speeds(speeds)
         search_s = deadline.left_s() - CLOSING_S
     if earlier is not None:
@@ -273,16 +275,25 @@ def _refuse_lost_classes(table: ImageTable, readable: ImageTable) -> None:
 
 
 def _speeds_of(
-    backbones: Mapping[str, Backbone], device: torch.device, quota: DiskQuota
+    backbones: Mapping[str, Backbone], device: torch.device, quota: DiskQuota, deadline: Deadline
 ) -> dict[str, Speed]:
     """The measured speeds by name."""
-    return {name: _speed_of(backbone, device, quota) for name, backbone in backbones.items()}
+    return {
+        name: _speed_of(backbone, device, quota, is_hurried=deadline.left_s() < HURRIED_S)
+        for name, backbone in backbones.items()
+    }
 
 
-def _speed_of(backbone: Backbone, device: torch.device, quota: DiskQuota) -> Speed:
-    """The measured speed; in which precision, only the first fit with this cache finds out."""
+def _speed_of(
+    backbone: Backbone, device: torch.device, quota: DiskQuota, *, is_hurried: bool
+) -> Speed:
+    """The measured speed; in which precision, only the first fit with this cache finds out.
+
+    One that is hurried doesn't, and takes what is never slow.
+    """
     started = time.perf_counter()
-    way = known_way(backbone, device, quota)
+    known = known_way(backbone, device, quota)
+    way = Way("fp32", device.type == "cpu") if known is None and is_hurried else known
     speed = measure_speed(backbone, device, way)
     if way is None:
         keep_way(backbone, device, quota, speed, time.perf_counter() - started)

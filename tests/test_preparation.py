@@ -18,7 +18,7 @@ import autotl.analysis.ranking as ranking
 import autotl.preparation as preparation
 import autotl.profiling as profiling
 from autotl.analysis.analysis import analyse
-from autotl.backbones.speed import Speed
+from autotl.backbones.speed import Speed, Way
 from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.weights import read_header, read_state
 from autotl.config import make_config
@@ -486,6 +486,28 @@ def test_of_many_backbones_a_few_are_tried(
     told = str(analyse(prepared.profile))
     assert f"{len(kept)} of 6 backbones were kept" in told
     assert "5.safetensors" in told
+
+
+def test_precisions_are_compared_once_and_never_in_a_hurry(
+    make: Prepare,
+    pictures: NDArray[np.uint8],
+    picture_labels: NDArray[np.int64],
+    speed: list[Speed],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ways: list[Any] = []
+
+    def timing(backbone: Any, device: Any, way: Any) -> Speed:
+        ways.append(way)
+        return speed[0]
+
+    monkeypatch.setattr(preparation, "measure_speed", timing)
+    for budget_s in (20.0, 60.0, 60.0, 20.0):
+        make((pictures, picture_labels), time_budget_s=budget_s)
+    assert ways[0] == Way("fp32", True)
+    assert ways[1] is None  # the first one with time finds out
+    assert ways[2] == ways[3] is not None
+    assert ways[2].precision == speed[0].precision
 
 
 def test_the_same_are_kept_in_whichever_order_they_are_given(
