@@ -9,7 +9,7 @@ from autotl.strategies.base import SOLVED
 
 CLOSING_S = 6.0
 """For the decision, the test, the report and the records."""
-TRIAL_SHARE = 1.0 / 8.0
+TRIAL_SHARE = 1.0 / 4.0
 """The most of the search's time that one trial may plan to take."""
 FINALISTS_SHARE = 0.15
 """Of the search's time, kept back to run the best again with other seeds."""

@@ -20,6 +20,8 @@ from studies.regret.replay import History, Policy, Run, Search
 _HOLD_OUT = 5
 """Of the development samples, one in so many is validated where there is one fold."""
 
+_SEEDS = 5
+"""Only the choice among Sobol points is random."""
 NOTHING = Knowledge(
     means={f"{strategy}/{DRAWN}": 0.0 for strategy in STRATEGIES},
     slopes=dict.fromkeys(STRATEGIES, 0.0),
@@ -165,29 +167,33 @@ def _steps(curve: NDArray[np.float64], n_epochs: int) -> dict[int, float]:
 
 
 OURS = (
-    Policy("autotl", "autotl", Ours, is_random=True),
+    Policy("autotl", "autotl", Ours, is_random=True, max_seeds=_SEEDS),
     Policy(
         "autotl-untaught",
         "autotl, knowing nothing beforehand",
         lambda view, rng: Ours(view, rng, lambda _: NOTHING),
         is_random=True,
+        max_seeds=_SEEDS,
     ),
     Policy(
         "autotl-unpriced",
         "autotl, whatever trials cost",
         lambda view, rng: Ours(view, rng, priced=False),
         is_random=True,
+        max_seeds=_SEEDS,
     ),
     Policy(
         "autotl-unpruned",
         "autotl without pruning",
         lambda view, rng: Ours(view, rng, prunes=False),
         is_random=True,
+        max_seeds=_SEEDS,
     ),
     Policy(
         "autotl-shrunk",
         "autotl, picking by its model",
         lambda view, rng: Ours(view, rng, shrunk=True),
         is_random=True,
+        max_seeds=_SEEDS,
     ),
 )
