@@ -133,6 +133,7 @@ def _similarity(similarity: DomainSimilarity) -> str:
 
 
 SCORE_TITLES: Mapping[str, str] = {
+    "linear_accuracy": "linear accuracy",
     "log_me": "LogME",
     "h_score": "H-score",
     "k_nn_accuracy": "k-NN accuracy",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from autotl.analysis.channels import ChannelWatcher, LayerMoments
 from autotl.analysis.labelled import stratified_rows
+from autotl.analysis.left_out import left_out_right
 from autotl.analysis.moments import Features, Labels
 from autotl.analysis.reference import find_reference
 from autotl.analysis.similarity import DomainSimilarity, channel_similarity, similarity_of
@@ -23,6 +24,8 @@ MAX_WATCHED = 512
 """Pictures whose statistics are taken at every BatchNorm."""
 MAX_SCORED = 1_000
 """Samples whose labels the transferability scores look at."""
+LINEAR = "linear_accuracy"
+"""The score that a linear classifier gives, beside those of the last features alone."""
 _PER_CLASS = 5
 """Of more classes than leave so many samples each, some classes are scored."""
 
@@ -32,8 +35,9 @@ class Transferability:
     """How well the frozen penultimate features tell the classes apart, without any training.
 
     Attributes:
-        scores: by the names of :data:`~autotl.analysis.transferability.SCORES`; greater is better,
-            and only the same score of the same data set compares.
+        scores: by the names of :data:`~autotl.analysis.transferability.SCORES`, and
+            :data:`LINEAR`; greater is better, and only the same score of the same data set
+            compares.
         n_samples: that were looked at, of the training part.
         accuracy_error: standard error of the k-NN accuracy, from so few samples (Agresti and Coull
             1998); that of the centroids' accuracy is about the same.
@@ -92,7 +96,33 @@ def examine(
         )
         return similarity, Transferability(reason=told)
     similarity = _with_reference(similarity, backbone, features, labels[measured])
-    return similarity, score(features, labels[measured], rng)
+    found = score(features, labels[measured], rng)
+    if found.scores:
+        fitted = measured[stratified_rows(labels[measured], MAX_SCORED, rng)]
+        accuracy = linear_accuracy(backbone, store, labels, fitted)
+        found = replace(found, scores={**found.scores, LINEAR: accuracy})
+    return similarity, found
+
+
+def linear_accuracy(
+    backbone: Backbone, store: ActivationStore, labels: Labels, rows: NDArray[np.int64]
+) -> float:
+    """How often a linear classifier is right on samples that it was fitted without.
+
+    By the features that the bottleneck strategy reads most often: the last four stages'. NaN where
+    they aren't finite.
+
+    Args:
+        backbone: with pretrained weights.
+        store: of the development samples.
+        labels: ``(n_samples,) int64``, of the development samples.
+        rows: ``(n,) int64``, ascending, the samples that are looked at.
+    """
+    depths = range(max(1, backbone.num_stages - 3), backbone.num_stages + 1)
+    features = store.features(backbone, depths, rows)
+    if not np.isfinite(features).all():
+        return float("nan")
+    return float(left_out_right(features, labels[rows]).mean())
 
 
 def _with_reference(

@@ -33,7 +33,7 @@ _HEADLINES = {
     "bottleneck": "Classify frozen features of a pretrained network",
     "scratch": "Train a network from scratch",
 }
-_SHARES = ("k_nn_accuracy", "centroid_accuracy")
+_SHARES = ("linear_accuracy", "k_nn_accuracy", "centroid_accuracy")
 
 
 @dataclass(frozen=True)

@@ -118,13 +118,13 @@ def elsewhere(view: View, _: np.random.Generator) -> list[Candidate]:
 
 
 def untrained(view: View, rng: np.random.Generator) -> list[Candidate]:
-    """The backbone by k-NN accuracy on frozen features, with its config that is best elsewhere."""
+    """The backbone by linear accuracy of frozen features, with its config that is best elsewhere."""
     own = view.figures[
         (view.figures["dataset"] == view.dataset) & (view.figures["n_train"] == view.n_train)
     ]
     if own.empty:
         return []
-    backbone = own["backbone"].iloc[int(own["k_nn_accuracy"].astype(float).argmax())]
+    backbone = own["backbone"].iloc[int(own["linear_accuracy"].astype(float).argmax())]
     return [c for c in elsewhere(view, rng) if c.backbone == backbone][:1]
 
 
@@ -147,5 +147,5 @@ POLICIES: tuple[Policy, ...] = (
     in_order("random", "random search", shuffled, is_random=True),
     in_order("random-by-strategy", "random strategy, then config", by_strategy, is_random=True),
     in_order("elsewhere", "as ranked on other data sets", elsewhere),
-    in_order("untrained", "backbone by k-NN, its best elsewhere", untrained),
+    in_order("untrained", "backbone by linear accuracy, its best elsewhere", untrained),
 )

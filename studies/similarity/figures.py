@@ -17,6 +17,7 @@ from studies.outcomes.tasks import SIZES, SOURCES, OutcomeTask, TaskName, open_t
 
 FILE = Path(__file__).with_name("figures.json")
 SCORES = (
+    "linear_accuracy",
     "log_me",
     "h_score",
     "k_nn_accuracy",

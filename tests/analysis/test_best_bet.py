@@ -18,7 +18,7 @@ def with_accuracies(profile: DatasetProfile, **accuracies: float) -> DatasetProf
     backbones = {
         name: dataclasses.replace(
             backbone,
-            transferability=Transferability({"k_nn_accuracy": accuracies[name]}, 100, 0.03),
+            transferability=Transferability({"linear_accuracy": accuracies[name]}, 100, 0.03),
         )
         if name in accuracies
         else backbone

@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import RidgeClassifier
+from sklearn.preprocessing import StandardScaler
 
 from autotl.analysis import examination
 from autotl.analysis.channels import ChannelWatcher
-from autotl.analysis.examination import Transferability, examine, score
+from autotl.analysis.examination import LINEAR, Transferability, examine, linear_accuracy, score
 from autotl.analysis.labelled import stratified_rows
 from autotl.analysis.reference import Reference, place_of
 from autotl.analysis.similarity import DomainSimilarity
@@ -64,10 +66,31 @@ def test_both_are_measured(make_task: MakeTask, backbone: Backbone) -> None:
     assert similarity.value is not None
     assert similarity.n_samples == 60
     assert transferability.n_samples == 60
-    assert transferability.scores.keys() == SCORES.keys()
+    assert transferability.scores.keys() == {*SCORES, LINEAR}
     assert np.isfinite(list(transferability.scores.values())).all()
     assert transferability.scores["k_nn_accuracy"] > 0.5
     assert transferability.accuracy_error == pytest.approx(0.05, abs=0.03)
+
+
+def test_the_linear_accuracy_is_of_samples_that_were_left_out(
+    make_task: MakeTask, backbone: Backbone
+) -> None:
+    """Against one fit for each sample left out; labels that the pictures don't tell give chance."""
+    task = make_task()
+    rows, depths = task.folds[0].train, range(1, backbone.num_stages + 1)
+    found = linear_accuracy(backbone, task.store, task.labels, rows)
+    features = task.store.features(backbone, list(depths)[-4:], rows)
+    right = []
+    for i in range(len(rows)):
+        others = np.delete(np.arange(len(rows)), i)
+        scaler = StandardScaler().fit(features)
+        fit = RidgeClassifier(alpha=1.0).fit(
+            scaler.transform(features[others]), task.labels[rows[others]]
+        )
+        right.append(fit.predict(scaler.transform(features[[i]]))[0] == task.labels[rows[i]])
+    assert found == pytest.approx(np.mean(right), abs=0.05)
+    drawn = np.random.default_rng(0).integers(3, size=len(task.labels))
+    assert linear_accuracy(backbone, task.store, drawn, rows) < 0.6
 
 
 def test_the_bottleneck_strategy_finds_all_features_there(

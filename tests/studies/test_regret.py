@@ -89,7 +89,7 @@ def figures_of(datasets: Sequence[str] = DATASETS, n_train: int = 100) -> pd.Dat
                 "n_train": n_train,
                 "backbone": backbone,
                 "n_classes": 4.0,
-                "k_nn_accuracy": accuracy,
+                "linear_accuracy": accuracy,
             }
             for dataset in datasets
             for backbone, accuracy in ((EMBEDDED, 0.3), (IMAGENET, 0.6))
@@ -405,7 +405,7 @@ def test_ranked_elsewhere_by_lead_and_blind_to_the_own_test() -> None:
     assert trace is not None
     assert trace.arms == ((IMAGENET, "bottleneck", "last_4-svm"),)
     turned = figures_of()
-    turned["k_nn_accuracy"] = 1 - turned["k_nn_accuracy"]
+    turned["linear_accuracy"] = 1 - turned["linear_accuracy"]
     trace = replay(problems_of(pd.DataFrame(rows), turned)[0], POLICIES["untrained"])
     assert trace is not None
     assert trace.arms == ((EMBEDDED, "finetune", "bit"),)

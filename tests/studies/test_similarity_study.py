@@ -32,7 +32,7 @@ def measured() -> pd.DataFrame:
             "backbone": backbone,
             "n_samples": float(n),
             "distance": float(i % 2) if backbone == IMAGENET else 0.5,
-            **dict.fromkeys(("ridge_accuracy", "k_nn_accuracy", "log_me"), 0.7),
+            **dict.fromkeys(("ridge_accuracy", "linear_accuracy", "k_nn_accuracy", "log_me"), 0.7),
         }
         for i, dataset in enumerate(DATASETS)
         for n in (100, 1000)
