@@ -140,6 +140,7 @@ def fit(
                 config.prefer,
                 config.seed,
                 repeats=evidence.repeats,
+                worth=evidence.worth,
                 strategies=config.strategy_names,
             )
             model, notes = refit(

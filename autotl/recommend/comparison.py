@@ -110,6 +110,16 @@ class Comparison:
         score = float(np.mean([result.score for result in self.runs(record)]))
         return score if self.metric.greater_is_better else -score
 
+    @property
+    def is_shrunk(self) -> bool:
+        """Whether trials are ranked by what they are worth, not by their scores."""
+        return bool(self._worth)
+
+    def value_rank(self, record: TrialRecord) -> float:
+        """The key to rank by validation alone: the mean score over the runs."""
+        score = float(np.mean([result.score for result in self.runs(record)]))
+        return -math.inf if math.isnan(score) else score
+
     def rank(self, record: TrialRecord) -> tuple[bool, int, float]:
         """The key to choose by: what failed with another seed is last, what was repeated first."""
         n_runs = 0 if record.strategy in SOLVED else len(self.runs(record))

@@ -214,9 +214,8 @@ def _expectation(
     labels = comparison.labels[result.samples]
     same = [r for r in among if np.array_equal(result_of(r).samples, result.samples)]
     predictions = [[run.probabilities for run in comparison.runs(record)] for record in same]
-    scores = [np.mean([run.score for run in comparison.runs(record)]) for record in same]
-    selected = selected_score(metric, labels, predictions, comparison.seed)
-    optimism = float(np.nanmax(scores)) - selected if np.isfinite(scores).any() else math.nan
+    score = float(np.mean([run.score for run in comparison.runs(winner)]))
+    optimism = score - selected_score(metric, labels, predictions, comparison.seed)
     optimism = max(0.0, optimism) if np.isfinite(optimism) else 0.0
     value = comparison.value(winner) + (-optimism if metric.greater_is_better else optimism)
     if metric.name != "log_loss":
@@ -240,10 +239,18 @@ def _notes(
     if winner.number != best.number:
         difference, error = comparison(best, winner)
         words = format_difference(comparison.metric.name, difference, error)
-        scored = f"{words} better, within the noise" if difference else "the same"
+        scored = f"{words} better, within the noise" if difference > 0 else "no better"
         notes.append(
             f"{best.strategy} scored {scored}, but took {format_seconds(best.seconds)} instead of "
             f"{format_seconds(winner.seconds)}{_slower_to_predict(best, winner, profile)}"
+        )
+    lucky = max(comparison.finished, key=comparison.value_rank)
+    ahead, error = comparison(lucky, winner)
+    if comparison.is_shrunk and lucky.number not in (best.number, winner.number) and ahead > 0:
+        notes.append(
+            f"trial {lucky.number} ({lucky.strategy}) validated "
+            f"{format_difference(comparison.metric.name, ahead, error)} better; beside what "
+            "settings like these reached elsewhere, that is taken for luck"
         )
     for record in comparison.finished:
         for failure in comparison.failures(record):

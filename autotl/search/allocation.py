@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from autotl.search.knowledge import Arm, Knowledge, from_logit, to_logit
+from autotl.search.knowledge import Arm, Knowledge, from_logit, shipped, to_logit
+from autotl.strategies.base import Task
 
 OVERHEAD_S = 0.2
 """Of any trial, for its records: arms that cost nothing aren't free."""
@@ -112,3 +113,13 @@ class Allocation:
             [s.arm for s in seen], self.n_samples, range(len(seen)), logits, self.n_validated
         )
         return np.array([from_logit(self.metric, float(mean)) for mean in means])
+
+
+def allocation_for(task: Task) -> Allocation:
+    """Of a task, with the knowledge that comes with autotl."""
+    return Allocation(
+        knowledge=shipped(),
+        metric=task.metric.name,
+        n_samples=len(task.labels),
+        n_validated=sum(len(fold.validation) for fold in task.folds),
+    )

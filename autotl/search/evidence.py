@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.progress import Progress
 from autotl.runtime import Deadline
+from autotl.search.allocation import Seen, allocation_for
 from autotl.search.budget import SearchBudget
 from autotl.search.finalists import (
     MAX_ROUNDS,
@@ -16,6 +18,7 @@ from autotl.search.finalists import (
     choose_finalists,
     repeat_finalists,
 )
+from autotl.search.knowledge import DRAWN, Arm
 from autotl.search.last_resort import last_resort
 from autotl.search.records import TrialStore
 from autotl.strategies.base import Task, TrialRecord
@@ -32,14 +35,39 @@ class Evidence:
     Attributes:
         records: trials of the search.
         repeats: runs of the best of them with other seeds.
+        worth: by number of a trial, what it is expected to score on new samples, see
+            :func:`worth_of`.
         interrupted: whether the user ended the fit early.
         notes: what to tell the user about it.
     """
 
     records: Sequence[TrialRecord]
     repeats: Sequence[TrialRecord] = ()
+    worth: Mapping[int, float] = field(default_factory=dict)
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+
+
+def worth_of(records: Sequence[TrialRecord], task: Task) -> dict[int, float]:
+    """What finished trials are worth: their scores, and what is known of such settings.
+
+    Of many scores on the same few samples the best is lucky; what recipes reached on other data
+    sets, and what trials like it reached on this one, says by how much (the posterior mean of
+    :mod:`autotl.search.knowledge`).
+
+    Returns:
+        By number of a trial, an expected score; greater is better.
+    """
+    finished = [(record, record.result.score) for record in records if record.result is not None]
+    finished = [(record, score) for record, score in finished if math.isfinite(score)]
+    if not finished:
+        return {}
+    seen = [
+        Seen(Arm(r.strategy, r.recipe or DRAWN, str(r.config.get("backbone", ""))), score)
+        for r, score in finished
+    ]
+    worth = allocation_for(task).worth(seen)
+    return {record.number: float(w) for (record, _), w in zip(finished, worth, strict=True)}
 
 
 def gather_evidence(
@@ -69,17 +97,18 @@ def gather_evidence(
     """
     store = TrialStore(trials)
     records = store.load()
+    worth = worth_of(records, task)
     if interrupted:
-        return Evidence(records, interrupted=True)
+        return Evidence(records, worth=worth, interrupted=True)
     if not any(record.result is not None for record in records):
         if "bottleneck" not in strategies:
             return Evidence(records)
         last = last_resort(records, task, profile, store, fit_run, progress)
         note = "no trial of the search finished, so the plainest model was made as a last resort"
         return Evidence([*records, last], interrupted=last.state == "interrupted", notes=(note,))
-    finalists = choose_finalists(records, task.labels, task.metric)
+    finalists = choose_finalists(records, task.labels, task.metric, worth)
     if not finalists:
-        return Evidence(records)
+        return Evidence(records, worth=worth)
     progress.phase("finalists", deadline.shown_s)
     budget = SearchBudget(deadline, sum(len(f.train) for f in task.folds), len(task.labels))
     finished = [(r.result.score, r.seconds) for r in records if r.result is not None]
@@ -91,4 +120,4 @@ def gather_evidence(
     )
     repeats = again.load()
     notes = () if repeats else ("there was no time to run the best trials with other seeds",)
-    return Evidence(records, repeats, not completed, notes)
+    return Evidence(records, repeats, worth, not completed, notes)

@@ -1,4 +1,4 @@
-"""Ends a trial that won't become the best of its own strategy, as far as can be told so far."""
+"""Ends a trial that won't become the best of its kind, as far as can be told so far."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from autotl.search.plan import strategy_of
 
 PROGRESS_STEPS = 1000
 """Optuna's steps are integers: progress in thousandths."""
-GRACE = 0.25
-"""Share of the first fold's epochs before which nothing is pruned."""
+GRACE = 0.5
+"""Share of the first fold's epochs before which nothing is pruned: at high learning rates scores
+jump, and the slowest to settle may end ahead (with 0.25 the best trial of a task was lost,
+``studies/regret``)."""
 DRIFT = 4.0
 """Standard deviation by which one trial still gains on another over the rest of a fold's epochs,
 in units of the rest's share and of the score's standard error (``studies/regret``)."""
@@ -25,11 +27,12 @@ CLEAR = 2.0
 
 
 class StrategyPruner(BasePruner):
-    """Compares a trial with the best finished one of its strategy, at equal progress.
+    """Compares a trial with the best finished one of its strategy and backbone, at equal progress.
 
     Both were validated on the same samples in the same order, so that the lead at equal progress
     tells of the lead at the end, but for what the rest of a fold's epochs changes, and the samples
-    of the folds to come. A trial ends when it is behind by more than both make up for.
+    of the folds to come. A trial ends when it is behind by more than both make up for. Two
+    backbones aren't compared: one that learns slowly may end ahead.
 
     Args:
         metric: name of the metric.
@@ -48,7 +51,7 @@ class StrategyPruner(BasePruner):
         others = [
             other
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if strategy_of(other) == strategy_of(trial)
+            if _kind(other) == _kind(trial)
             and other.value is not None
             and min(other.intermediate_values, default=math.inf) <= step
         ]
@@ -76,6 +79,11 @@ class StrategyPruner(BasePruner):
     def _share(self, score: float) -> float:
         """The score as if it were an accuracy."""
         return from_logit("accuracy", to_logit(self._metric, score, 1e6))
+
+
+def _kind(trial: FrozenTrial) -> tuple[str | None, object]:
+    strategy = strategy_of(trial)
+    return strategy, trial.params.get(f"{strategy}.backbone")
 
 
 def _best_until(trial: FrozenTrial, step: int) -> float:

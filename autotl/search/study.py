@@ -14,11 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 from autotl.analysis.profile import DatasetProfile
 from autotl.progress import Progress
 from autotl.runtime import NEVER, Deadline
-from autotl.search.allocation import Allocation
+from autotl.search.allocation import allocation_for
 from autotl.search.arms import arms_of, config_of, params_of
 from autotl.search.budget import SearchBudget
 from autotl.search.interrupts import uninterrupted
-from autotl.search.knowledge import DRAWN, Arm, shipped
+from autotl.search.knowledge import DRAWN, Arm
 from autotl.search.objective import run_trial, tell
 from autotl.search.plan import (
     REPEATED,
@@ -170,13 +170,9 @@ def plan_for(
     def price(arm: Arm) -> float:
         return STRATEGIES[arm.strategy].cost(config_of(arm, profile), task)
 
-    allocation = Allocation(
-        knowledge=shipped(),
-        metric=task.metric.name,
-        n_samples=len(task.labels),
-        n_validated=sum(len(fold.validation) for fold in task.folds),
+    return Plan(
+        arms, price, allocation_for(task), lambda arm: params_of(arm, profile), fits, n_trials
     )
-    return Plan(arms, price, allocation, lambda arm: params_of(arm, profile), fits, n_trials)
 
 
 def _run_trials(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge
 from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, Plan
 from autotl.search.pruner import PROGRESS_STEPS, StrategyPruner
 from studies.knowledge.estimate import STRATEGIES, arm_of, estimate
+from studies.outcomes.tasks import BACKBONES
 from studies.regret.problems import Candidate, View
 from studies.regret.replay import History, Policy, Run, Search
 
@@ -63,7 +65,7 @@ class Ours(Search):
         knowledge: Callable[[View], Knowledge] = learned,
         *,
         priced: bool = True,
-        shrunk: bool = False,
+        shrunk: bool = True,
         prunes: bool = True,
     ) -> None:
         super().__init__(view, rng)
@@ -111,8 +113,7 @@ class Ours(Search):
         n_epochs = int(candidate.settings.get("epochs", 1))
         trial = create_trial(
             state=TrialState.RUNNING,
-            params={STRATEGY: candidate.strategy},
-            distributions={STRATEGY: CategoricalDistribution(STRATEGIES)},
+            **_parameters(candidate),
             intermediate_values=_steps(curve_validation, n_epochs),
         )
         return self._pruner.prune(study, trial)  # type: ignore[arg-type]
@@ -132,8 +133,7 @@ class Ours(Search):
         return create_trial(
             state=TrialState.COMPLETE if run.is_complete else TrialState.PRUNED,
             value=run.validation,
-            params={STRATEGY: arm.strategy},
-            distributions={STRATEGY: CategoricalDistribution(STRATEGIES)},
+            **_parameters(run.candidate),
             system_attrs={ARM: [arm.strategy, arm.recipe, arm.backbone]},
             intermediate_values=_steps(
                 run.curve_validation, int(run.candidate.settings.get("epochs", 1))
@@ -156,6 +156,18 @@ class _Trials:
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         return [trial for trial in self._trials if states is None or trial.state in states]
+
+
+def _parameters(candidate: Candidate) -> dict[str, Any]:
+    """As much of a trial's parameters as the plan and the pruner ask for."""
+    name = f"{candidate.strategy}.backbone"
+    return {
+        "params": {STRATEGY: candidate.strategy, name: candidate.backbone},
+        "distributions": {
+            STRATEGY: CategoricalDistribution(STRATEGIES),
+            name: CategoricalDistribution(BACKBONES),
+        },
+    }
 
 
 def _steps(curve: NDArray[np.float64], n_epochs: int) -> dict[int, float]:
@@ -190,9 +202,9 @@ OURS = (
         max_seeds=_SEEDS,
     ),
     Policy(
-        "autotl-shrunk",
-        "autotl, picking by its model",
-        lambda view, rng: Ours(view, rng, shrunk=True),
+        "autotl-by-validation",
+        "autotl, picking by validation score",
+        lambda view, rng: Ours(view, rng, shrunk=False),
         is_random=True,
         max_seeds=_SEEDS,
     ),

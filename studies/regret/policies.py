@@ -118,7 +118,7 @@ def elsewhere(view: View, _: np.random.Generator) -> list[Candidate]:
 
 
 def untrained(view: View, rng: np.random.Generator) -> list[Candidate]:
-    """The backbone by linear accuracy of frozen features, with its config that is best elsewhere."""
+    """The backbone by its frozen features' linear accuracy, with what is best elsewhere of it."""
     own = view.figures[
         (view.figures["dataset"] == view.dataset) & (view.figures["n_train"] == view.n_train)
     ]

@@ -254,6 +254,10 @@ def test_what_a_trial_is_worth_ranks_it_in_place_of_its_score(records, labels, m
     assert decision.winner.number == 0
     values = {s.strategy: s.value for s in decision.strategies}
     assert values["bottleneck"] == pytest.approx(1 - 44 / 400)
+    assert any("is taken for luck" in note for note in decision.notes)
+    assert decision.expected <= values["bottleneck"]
+    plain = decide(records, labels, ACCURACY, make_profile(labels), "accuracy")
+    assert not any("luck" in note for note in plain.notes)
 
 
 def test_the_noise_bounds_the_difference(records, labels, make_profile):

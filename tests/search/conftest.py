@@ -17,6 +17,7 @@ from search_helpers import (
     result_of,
 )
 
+import autotl.search.allocation as allocation_module
 import autotl.search.study as study_module
 from autotl.runtime import Deadline
 from autotl.search.study import StudySpec
@@ -57,7 +58,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Scripted]
 
         found = {name: Scripted(name, behaviours.get(name, reach_x)) for name in NAMES}
         monkeypatch.setattr(study_module, "STRATEGIES", found)
-        monkeypatch.setattr(study_module, "shipped", lambda: KNOWLEDGE)
+        monkeypatch.setattr(allocation_module, "shipped", lambda: KNOWLEDGE)
         monkeypatch.setattr(study_module, "arms_of", lambda names, _: drawn_arms(names))
         config = ScriptedConfig(backbone="embedded", x=0.5)
         monkeypatch.setattr(study_module, "config_of", lambda *_: config)

@@ -13,7 +13,7 @@ import autotl.search.evidence as evidence_module
 from autotl.analysis.profile import DatasetProfile
 from autotl.progress import Progress
 from autotl.runtime import NEVER, Deadline
-from autotl.search.evidence import Evidence, gather_evidence
+from autotl.search.evidence import Evidence, gather_evidence, worth_of
 from autotl.search.finalists import MAX_ROUNDS, ROUNDS_OF_A_COUNTED_SEARCH
 from autotl.search.records import TrialStore
 from autotl.strategies.base import Task, TrialRecord
@@ -109,3 +109,25 @@ def test_there_is_no_last_resort_where_the_bottleneck_is_not_allowed(
     found = gather(("finetune", None), strategies=("finetune",))
     assert len(found.records) == 1
     assert found.notes == ()
+
+
+def test_what_settings_like_it_reached_is_in_what_a_trial_is_worth(task: Task) -> None:
+    """Equal scores: a recipe that did well on other data sets is worth more than draws."""
+    common = {"backbone": "embedded"}
+    records = [
+        TrialRecord(0, "finetune", common, "complete", 1.0, result=result_of(task, 0.6)),
+        TrialRecord(
+            1,
+            "finetune",
+            common,
+            "complete",
+            1.0,
+            result=result_of(task, 0.6),
+            recipe="full-2e-3",
+        ),
+        TrialRecord(2, "finetune", common, "failed", 1.0),
+    ]
+    worth = worth_of(records, task)
+    assert worth.keys() == {0, 1}
+    assert 0.3 < worth[0] < worth[1] < 0.9
+    assert worth_of(records[2:], task) == {}

@@ -59,13 +59,30 @@ def test_trials_of_other_strategies_are_never_compared_with() -> None:
     assert not pruned(study, "scratch", {250: 0.01, 500: 0.02})
 
 
+def test_trials_of_another_backbone_are_never_compared_with() -> None:
+    study = study_with(("finetune", CURVE))
+    backbones = CategoricalDistribution(("one", "two"))
+    (ended,) = study.get_trials()
+    ended.params["finetune.backbone"] = "one"
+    ended.distributions["finetune.backbone"] = backbones
+    other = optuna.create_study(direction="maximize", pruner=study.pruner)
+    other.add_trial(ended)
+    for backbone, expected in (("one", True), ("two", False)):
+        other.enqueue_trial({STRATEGY: "finetune", "finetune.backbone": backbone})
+        trial = other.ask()
+        trial.suggest_categorical(STRATEGY, NAMES)
+        trial.suggest_categorical("finetune.backbone", backbones.choices)
+        trial.report(0.1, 500)
+        assert trial.should_prune() is expected
+
+
 def test_the_best_of_the_strategy_is_the_measure() -> None:
     worse = {step: score / 2 for step, score in CURVE.items()}
     assert pruned(study_with(("finetune", worse), ("finetune", CURVE)), "finetune", {500: 0.3})
     assert not pruned(study_with(("finetune", worse)), "finetune", {500: 0.3})
 
 
-@pytest.mark.parametrize(("step", "expected"), [(100, False), (240, False), (250, True)])
+@pytest.mark.parametrize(("step", "expected"), [(100, False), (490, False), (500, True)])
 def test_the_first_epochs_are_grace(step: int, expected: bool) -> None:
     study = study_with(("finetune", {50: 0.9, **CURVE}))
     assert pruned(study, "finetune", {step: 0.0}) is expected
@@ -97,8 +114,8 @@ def test_trials_of_other_lengths_are_compared_at_equal_progress() -> None:
 
 def test_a_trial_is_not_compared_with_what_others_reached_later() -> None:
     study = study_with(("finetune", {PROGRESS_STEPS // 2: 0.9}))
-    assert not pruned(study, "finetune", {250: 0.5})
-    assert pruned(study, "finetune", {250: 0.5, 500: 0.5})
+    assert not pruned(study, "finetune", {499: 0.5})
+    assert pruned(study, "finetune", {499: 0.5, 500: 0.5})
 
 
 def test_a_dip_after_a_good_score_is_forgiven() -> None:
