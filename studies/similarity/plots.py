@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from studies.outcomes.tasks import BACKBONES
 from studies.similarity import truth
 
-_SHOWN = ("distance", "frechet", "ridge_accuracy", "k_nn_accuracy", "log_me", "n_samples")
+_SHOWN = ("distance", "frechet", "linear_accuracy", "k_nn_accuracy", "log_me", "n_samples")
 
 
 def write(found: pd.DataFrame, measured: pd.DataFrame, lost: pd.DataFrame, folder: Path) -> None:
