@@ -27,7 +27,7 @@ PATIENCE = 0.1
 
 On the outcome table that ended it after less than half of the time with nothing lost on average
 (``studies/regret``)."""
-_TURN = 3.0
+_TURN = 2.0
 """A strategy that wasn't tried gets its turn when so many times its price has been spent."""
 _MAX_FAILURES = 3
 _MOST_DRAWN = 64
