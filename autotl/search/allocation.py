@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from scipy.stats import norm
 
 from autotl.search.knowledge import Arm, Knowledge, from_logit, shipped, to_logit
@@ -76,22 +77,17 @@ class Allocation:
         )
         own = slice(len(seen), None)
         if not seen:
-            return np.exp(means) / (1.0 + np.exp(means))
-        best = float(means[: len(seen)].max())
+            return np.asarray(expit(means))
+        level = float(means[: len(seen)].max())
         noise = self.knowledge.variance(means[own], self.n_validated)
         deviation = np.maximum(deviations[own], 1e-9)
         deviation = deviation**2 / np.sqrt(deviation**2 + noise)
-        z = (means[own] - best) / deviation
+        z = (means[own] - level) / deviation
         gain = deviation * (norm.pdf(z) + z * norm.cdf(z))
         # a logit's worth at the best arm's level
-        p = from_logit("accuracy", best)
+        p = from_logit("accuracy", level)
         improvements: NDArray[np.float64] = gain * p * (1.0 - p)
         return improvements
-
-    def best(self, seen: Sequence[Seen], options: Sequence[Option]) -> int:
-        """Which option to try next; ties go to the first."""
-        seconds = np.array([option.seconds for option in options]) + OVERHEAD_S
-        return int((self.improvements(seen, options) / seconds).argmax())
 
     def noise(self, seen: Sequence[Seen]) -> float:
         """Standard error of the best score so far, as if it were an accuracy; 0 without any.
@@ -113,6 +109,12 @@ class Allocation:
             [s.arm for s in seen], self.n_samples, range(len(seen)), logits, self.n_validated
         )
         return np.array([from_logit(self.metric, float(mean)) for mean in means])
+
+
+def best(improvements: NDArray[np.float64], options: Sequence[Option]) -> int:
+    """Which option to try next, by its improvement for a second; ties go to the first."""
+    seconds = np.array([option.seconds for option in options]) + OVERHEAD_S
+    return int((improvements / seconds).argmax())
 
 
 def allocation_for(task: Task) -> Allocation:

@@ -20,13 +20,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 DRAWN = "drawn"
 """The recipe of an arm whose settings are drawn; each is another one."""
 FILE = Path(__file__).with_name("knowledge.json")
 _TASK_DEVIATION = 3.0
-_MIDDLE = 2.5
-_TRANSFER = ("bottleneck", "finetune")
+MIDDLE = 2.5
+"""Decades of samples that slopes are about."""
 
 Vector = NDArray[np.float64]
 
@@ -68,6 +69,10 @@ class Deviations:
     drawn: float
 
 
+_UNKNOWN = Deviations(features=0.0, backbone=0.5, strategy=0.5, recipe=0.3, arm=0.3, drawn=0.5)
+"""Of a strategy that was never measured: it may be worth much or little."""
+
+
 @dataclass(frozen=True)
 class Knowledge:
     """The model.
@@ -88,23 +93,26 @@ class Knowledge:
     def mean(self, arms: Sequence[Arm], n_samples: float) -> Vector:
         """Prior means, ``(n_arms,)``; a recipe that isn't known counts as drawn.
 
+        A strategy that isn't known is as good as the others are on average.
+
         Args:
             arms: the arms.
             n_samples: development samples of the data set.
         """
-        decades = math.log10(max(n_samples, 1.0)) - _MIDDLE
-        return np.array(
-            [
-                self.means.get(f"{a.strategy}/{a.recipe}", self.means[f"{a.strategy}/{DRAWN}"])
-                + self.slopes[a.strategy] * decades
-                for a in arms
-            ]
-        )
+        decades = math.log10(max(n_samples, 1.0)) - MIDDLE
+        usual = float(np.mean(list(self.means.values())))
+        slope = float(np.mean(list(self.slopes.values())))
+        found = []
+        for arm in arms:
+            drawn = self.means.get(f"{arm.strategy}/{DRAWN}", usual)
+            own = self.means.get(f"{arm.strategy}/{arm.recipe}", drawn)
+            found.append(own + self.slopes.get(arm.strategy, slope) * decades)
+        return np.array(found)
 
     def covariance(self, arms: Sequence[Arm]) -> Vector:
         """Prior covariance, ``(n_arms, n_arms)``; the level of the data set itself is free."""
         alike = _alike(tuple(arms))
-        own = [self.deviations[a.strategy] for a in arms]
+        own = [self.deviations.get(a.strategy, _UNKNOWN) for a in arms]
         features = np.array([d.features for d in own], dtype=np.float64)
         backbone = np.array([d.backbone for d in own])
         strategy = np.array([d.strategy for d in own])
@@ -151,7 +159,7 @@ class Knowledge:
 
     def variance(self, logits: Vector, n: float) -> Vector:
         """Of the logits of scores on ``n`` validation samples."""
-        p = 1.0 / (1.0 + np.exp(-logits))
+        p = expit(logits)
         variance: Vector = self.noise / (n * p * (1.0 - p))
         return variance
 
@@ -187,7 +195,7 @@ def to_logit(metric: str, score: float, n: float) -> float:
 
 def from_logit(metric: str, logit: float) -> float:
     """The score that a logit stands for."""
-    p = 1.0 / (1.0 + math.exp(-logit))
+    p = float(expit(logit))
     return math.log(p) if metric == "log_loss" else p
 
 

@@ -46,7 +46,7 @@ def last_resort(
             "layers": "last",
             "head": "svm",
             "C": _PLAIN_C,
-            "balanced": task.metric.name in ("balanced_accuracy", "macro_f1"),
+            "balanced": profile.size.is_imbalanced,
         }
     )
     number = 1 + max((record.number for record in records), default=-1)

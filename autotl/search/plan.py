@@ -11,7 +11,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from autotl.search.allocation import Allocation, Option, Seen
+from autotl.search.allocation import Allocation, Option, Seen, best
 from autotl.search.knowledge import DRAWN, Arm
 
 STRATEGY = "strategy"
@@ -114,7 +114,7 @@ class Plan:
         if waiting:
             chosen = max(waiting, key=lambda index: float(improvements[index]))
         else:
-            chosen = self.allocation.best(seen, options)
+            chosen = best(improvements, options)
         most = float(improvements.max()) if seen else math.inf
         untried = {option.arm.strategy for option in options} - {arm.strategy for _, arm in known}
         is_enough = most >= PATIENCE * self.allocation.noise(seen)

@@ -1,4 +1,4 @@
-"""The search: one Optuna study over all strategies, first the rules of thumb, until time is up."""
+"""The search: one Optuna study over all strategies, until nothing more is worth its time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class StudySpec:
         strategies: names.
         seed: of sampler and trials.
         n_trials: at most so many; None: no limit.
-        deadline: of the whole fit.
+        deadline: of the search, the final fit and the closing included.
         is_resumed: whether the folder holds a study that goes on.
     """
 
@@ -220,12 +220,11 @@ def _run_trials(
                     n_passed_over += 1
                     continue
                 deadline = NEVER if best_s is None else budget.deadline_for(predicted_s, best_s)
+                origin = _origin(study, trial)
             n_passed_over = 0
             record = run_trial(
                 trial, strategy, config, task, profile, fit_run, deadline, progress, predicted_s
             )
-            origin = _origin(study, trial)
-            fit_run.tag_trial(record.run_id, origin)
             record = replace(record, cost_s=cost_s, recipe=origin.get("recipe", ""))
         except BaseException:
             with uninterrupted():
@@ -234,6 +233,8 @@ def _run_trials(
         with uninterrupted():
             store.save(record)
             tell(study, trial, record)
+            if origin:
+                fit_run.tag_trial(record.run_id, origin)
         if record.state == "interrupted":
             raise KeyboardInterrupt
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 
-from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge, to_logit
+from autotl.search.knowledge import DRAWN, MIDDLE, Arm, Deviations, Knowledge, to_logit
 
 STRATEGIES = ("bottleneck", "finetune", "scratch")
 _FIELDS = ("features", "backbone", "strategy", "recipe", "arm", "drawn")
@@ -15,7 +16,6 @@ _PAIRED = 0.5
 """Of the binomial variance of two configs' scores on the same samples, what isn't common."""
 _PRIOR_DEVIATION = 1.5
 """Of the recipes' means and the slopes: a weak ridge."""
-_MIDDLE = 2.5
 _SMALLEST, _LARGEST = 0.01, 3.0
 
 Vector = NDArray[np.float64]
@@ -38,9 +38,9 @@ class _Problem:
         self.arms = _arms(rows)
         n_test = float(rows["n_test"].iloc[0])
         self.logits = np.array([to_logit("accuracy", float(v), n_test) for v in rows["test"]])
-        p = 1.0 / (1.0 + np.exp(-self.logits))
+        p = expit(self.logits)
         self.noise = _PAIRED / (n_test * p * (1.0 - p))
-        decades = float(np.log10(rows["n_development"].iloc[0])) - _MIDDLE
+        decades = float(np.log10(rows["n_development"].iloc[0])) - MIDDLE
         self.design = np.zeros((len(self.arms), len(names) + len(STRATEGIES)))
         for i, arm in enumerate(self.arms):
             self.design[i, names.index(f"{arm.strategy}/{arm.recipe}")] = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class Ours(Search):
         priced: whether seconds count in the choice.
         shrunk: whether the pick is the best by the model instead of by validation score.
         prunes: whether runs end early as :class:`~autotl.search.pruner.StrategyPruner` says.
+        ends: whether the search ends when it isn't worth going on, as a fit's does.
     """
 
     def __init__(
@@ -67,10 +69,12 @@ class Ours(Search):
         priced: bool = True,
         shrunk: bool = True,
         prunes: bool = True,
+        ends: bool = False,
     ) -> None:
         super().__init__(view, rng)
         self._shrunk = shrunk
         self._prunes = prunes
+        self._ends = ends
         self._arms = {c.arm: arm_of(c.strategy, c.name, c.backbone) for c in view.candidates}
         prices: dict[Arm, list[float]] = {}
         for candidate in view.candidates:
@@ -94,7 +98,7 @@ class Ours(Search):
             fits=lambda seconds: True,
         )
         choice = plan.next([self._trial(entry) for entry in history])
-        if choice is None:
+        if choice is None or (self._ends and not choice.is_worth_it):
             return None
         own = [c for c in left if self._arms[c.arm] == choice.arm]
         return own[int(self.rng.integers(len(own)))]
@@ -178,34 +182,16 @@ def _steps(curve: NDArray[np.float64], n_epochs: int) -> dict[int, float]:
     }
 
 
+def _policy(name: str, label: str, **options: Any) -> Policy:
+    make = partial(Ours, **options)
+    return Policy(name, label, make, is_random=True, max_seeds=_SEEDS)
+
+
 OURS = (
-    Policy("autotl", "autotl", Ours, is_random=True, max_seeds=_SEEDS),
-    Policy(
-        "autotl-untaught",
-        "autotl, knowing nothing beforehand",
-        lambda view, rng: Ours(view, rng, lambda _: NOTHING),
-        is_random=True,
-        max_seeds=_SEEDS,
-    ),
-    Policy(
-        "autotl-unpriced",
-        "autotl, whatever trials cost",
-        lambda view, rng: Ours(view, rng, priced=False),
-        is_random=True,
-        max_seeds=_SEEDS,
-    ),
-    Policy(
-        "autotl-unpruned",
-        "autotl without pruning",
-        lambda view, rng: Ours(view, rng, prunes=False),
-        is_random=True,
-        max_seeds=_SEEDS,
-    ),
-    Policy(
-        "autotl-by-validation",
-        "autotl, picking by validation score",
-        lambda view, rng: Ours(view, rng, shrunk=False),
-        is_random=True,
-        max_seeds=_SEEDS,
-    ),
+    _policy("autotl", "autotl"),
+    _policy("autotl-untaught", "autotl, knowing nothing beforehand", knowledge=lambda _: NOTHING),
+    _policy("autotl-unpriced", "autotl, whatever trials cost", priced=False),
+    _policy("autotl-unpruned", "autotl without pruning", prunes=False),
+    _policy("autotl-patient", "autotl, ending by itself", ends=True),
+    _policy("autotl-by-validation", "autotl, picking by validation score", shrunk=False),
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from search_helpers import KNOWLEDGE
 
-from autotl.search.allocation import OVERHEAD_S, Allocation, Option, Seen
+from autotl.search.allocation import OVERHEAD_S, Allocation, Option, Seen, best
 from autotl.search.knowledge import Arm
 
 A, B, C = (Arm("finetune", name, "one") for name in "abc")
@@ -27,20 +27,24 @@ def test_the_improvement_is_the_mean_of_what_is_better() -> None:
     left = covariance - gain @ covariance[:2]
     rng = np.random.default_rng(0)
     draws = rng.multivariate_normal(mean, left, 400_000)
-    best = int(mean[:2].argmax())
-    ahead = draws[:, 2] - draws[:, best]
+    top = int(mean[:2].argmax())
+    ahead = draws[:, 2] - draws[:, top]
     variance = float(np.var(ahead))
     spread = variance / math.sqrt(variance + float(KNOWLEDGE.variance(mean[[2]], 300)[0]))
     shrunk = (ahead - ahead.mean()) / ahead.std() * spread + ahead.mean()
-    p = 1 / (1 + math.exp(-mean[best]))
+    p = 1 / (1 + math.exp(-mean[top]))
     assert found == pytest.approx(np.maximum(shrunk, 0).mean() * p * (1 - p), rel=0.03)
+
+
+def chosen(seen: list[Seen], options: list[Option]) -> int:
+    return best(ALLOCATION.improvements(seen, options), options)
 
 
 def test_a_second_counts() -> None:
     seen = [Seen(A, 0.8)]
-    assert ALLOCATION.best(seen, [Option(B, 10.0), Option(C, 1.0)]) == 1
-    assert ALLOCATION.best(seen, [Option(B, 10.0), Option(C, 10.0)]) == 0
-    assert ALLOCATION.best(seen, [Option(OTHER, 1e-3), Option(C, 0.0)]) == 0  # records take time
+    assert chosen(seen, [Option(B, 10.0), Option(C, 1.0)]) == 1
+    assert chosen(seen, [Option(B, 10.0), Option(C, 10.0)]) == 0
+    assert chosen(seen, [Option(OTHER, 1e-3), Option(C, 0.0)]) == 0  # records take time
     assert OVERHEAD_S > 0
 
 
@@ -60,7 +64,7 @@ def test_few_validation_samples_promise_less_improvement() -> None:
 def test_without_anything_seen_it_is_the_score_that_is_expected() -> None:
     found = ALLOCATION.improvements([], [Option(A, 1.0), Option(OTHER, 1.0)])
     assert np.allclose(found, 0.5)
-    assert ALLOCATION.best([], [Option(A, 9.0), Option(OTHER, 1.0)]) == 1
+    assert chosen([], [Option(A, 9.0), Option(OTHER, 1.0)]) == 1
 
 
 def test_perfect_scores_and_log_losses_are_finite() -> None:

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
 from autotl.analysis.rules import RULES
 from autotl.search.arms import arms_of, config_of, params_of
-from autotl.search.knowledge import DRAWN, Arm
+from autotl.search.knowledge import DRAWN, Arm, shipped
 from autotl.search.recipes import RECIPES, Recipe, recipe
 from autotl.strategies import STRATEGIES
 
@@ -71,3 +73,27 @@ def test_drawn_settings_answer_the_backbone_alone(make_profile: MakeProfile) -> 
 def test_every_rule_s_recipe_exists() -> None:
     for rule in RULES:
         assert recipe(*rule.recipe).source
+
+
+def test_a_strategy_of_one_s_own_is_drawn_and_priced(
+    make_profile: MakeProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs no recipes, and the knowledge that is shipped doesn't know it."""
+
+    class Own(type(STRATEGIES["scratch"])):  # type: ignore[misc]
+        name = "own"
+
+        def suggest(self, trial: Any, profile: Any) -> Any:
+            backbone = trial.suggest_categorical("own.backbone", tuple(profile.backbones))
+            return SimpleNamespace(backbone=backbone, x=trial.suggest_float("own.x", 0.25, 1))
+
+    monkeypatch.setitem(STRATEGIES, "own", Own())
+    profile = make_profile("one", "two")
+    arms = arms_of(("own", "bottleneck"), profile)
+    drawn = [arm for arm in arms if arm.strategy == "own"]
+    assert [arm.recipe for arm in drawn] == [DRAWN, DRAWN]
+    config: Any = config_of(drawn[1], profile)
+    assert (config.backbone, config.x) == ("two", 0.25)
+    means, deviations = shipped().posterior(arms, 300, [0], np.array([1.0]), 300)
+    assert np.isfinite(means).all()
+    assert deviations[-1] > 0.3
