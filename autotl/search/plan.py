@@ -25,7 +25,7 @@ REPEATED, UNAFFORDABLE = "repeated", "unaffordable"
 PATIENCE = 0.1
 """A search goes on as long as this share of a score's standard error can be expected of an arm.
 
-On the outcome table that ended it after less than half of the time with nothing lost on average
+On the outcome table that ended it after half of the time, with a tenth of a point lost on average
 (``studies/regret``)."""
 _TURN = 2.0
 """A strategy that wasn't tried gets its turn when so many times its price has been spent."""
