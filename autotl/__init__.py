@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autotl.analysis.analysis import Analysis
     from autotl.api import analyze, fit
+    from autotl.estimator import TransferClassifier
     from autotl.recommend.model import Recommendation, load
 
 __version__ = "0.1.0"
-__all__ = ["Analysis", "Recommendation", "analyze", "fit", "load"]
+__all__ = ["Analysis", "Recommendation", "TransferClassifier", "analyze", "fit", "load"]
 
 _HOMES = {
     "Analysis": "autotl.analysis.analysis",
     "Recommendation": "autotl.recommend.model",
+    "TransferClassifier": "autotl.estimator",
     "analyze": "autotl.api",
     "fit": "autotl.api",
     "load": "autotl.recommend.model",

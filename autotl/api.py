@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from autotl.analysis.analysis import Analysis, analyse
-from autotl.config import DEFAULT_BUDGET_S, DEFAULT_OUTPUT, FitConfig, make_config
+from autotl.config import (
+    DEFAULT_BUDGET_S,
+    DEFAULT_OUTPUT,
+    MAX_UNREADABLE,
+    FitConfig,
+    make_config,
+)
 from autotl.errors import InputError
 from autotl.fitting import calibrated, hand_over, read_test, refit, search, start_run
 from autotl.illustrating import illustrate
@@ -47,6 +53,8 @@ def fit(
     tracking_uri: str | None = None,
     study_name: str | None = None,
     warm_start: bool = True,
+    trust_paths: bool = False,
+    max_unreadable: float = MAX_UNREADABLE,
     progress: Progress | None = None,
 ) -> Recommendation:
     """Find out how to use a pretrained network on labelled images, and train it that way.
@@ -65,8 +73,9 @@ def fit(
         n_trials: at most so many trials in the study, those of earlier parts included; None: as
             many as the time allows.
         strategies: of ``bottleneck``, ``finetune``, ``scratch``; ``"auto"``: all.
-        backbones: ``embedded``, timm names, ``name@/path/to/weights``; ``"auto"``: the embedded
-            one, and the hub's where it can be reached.
+        backbones: ``embedded``, timm names, ``name@/path/to/weights``; each maybe with a size of
+            the pictures behind it, as ``embedded@96px``; ``"auto"``: the embedded one, and the
+            hub's where it can be reached.
         metric: ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``auroc``;
             ``"auto"``: accuracy, or balanced accuracy under imbalance.
         prefer: among strategies within the noise of the best: ``accuracy`` takes the best anyway,
@@ -82,10 +91,15 @@ def fit(
             available; 0: none.
         tracking_uri: MLflow's; None: MLFLOW_TRACKING_URI, or a store below ``output_dir``.
         study_name: of the Optuna study, the MLflow run and the folder; None: from the time. A
-            study of that name goes on with ``time_budget_s`` more, and none of its trials is
-            lost; data set, metric, strategies, backbones and seed must be the same.
+            study of that name goes on with ``time_budget_s`` more, or, if it was killed, with what
+            is left of it, and none of its trials is lost; data set, metric, strategies, backbones
+            and seed must be the same.
         warm_start: whether to try early what did best in the fits below ``output_dir`` whose data
             sets are most similar; an equal seed then finds the same only beside equal fits.
+        trust_paths: whether paths in a table file, and links, may lead out of the data set's
+            folder. URLs are never fetched.
+        max_unreadable: share of the pictures, in [0, 1], that may be missing or unreadable; they
+            are left out and listed. With more, the fit stops and sums up the reasons.
         progress: receives what happens.
 
     Returns:
@@ -104,6 +118,7 @@ def fit(
             **{"workers": workers, "output_dir": output_dir, "tracking_uri": tracking_uri},
             **{"disk_cache_gb": disk_cache_gb, "memory_cache_gb": memory_cache_gb},
             **{"study_name": study_name, "warm_start": warm_start},
+            **{"trust_paths": trust_paths, "max_unreadable": max_unreadable},
             **{"group": group if isinstance(group, str) else None},
         }
     )
@@ -115,10 +130,11 @@ def fit(
     progress = progress or Progress()
     with Workspace.open(config) as place:
         earlier = EarlierPart.read(place) if place.is_resumed else None
+        deadline = deadline if earlier is None else earlier.deadline(deadline)
         prepared = prepare(dataset, test, group, config, place.cache, deadline, progress, earlier)
-        run = start_run(place, config, prepared, earlier)
+        run = start_run(place, config, prepared, started, earlier)
         try:
-            interrupted = not search(prepared, config, place, run, deadline, progress)
+            finished, told = search(prepared, config, place, run, deadline, progress)
             task, profile = prepared.task, prepared.profile
             evidence = gather_evidence(
                 place.trials,
@@ -129,7 +145,7 @@ def fit(
                 run,
                 deadline,
                 progress,
-                interrupted=interrupted,
+                interrupted=not finished,
             )
             progress.phase("decide", deadline.shown_s)
             decision = decide(
@@ -146,7 +162,7 @@ def fit(
             model, notes = refit(
                 decision, task, place, deadline, progress, interrupted=evidence.interrupted
             )
-            notes = (*decision.notes, *evidence.notes, *notes)
+            notes = (*decision.notes, *told, *evidence.notes, *notes)
             if earlier is not None and earlier.test_was_read:
                 notes = (*notes, TEST_READ_BEFORE)
             decision = dataclasses.replace(decision, notes=notes)
@@ -165,6 +181,7 @@ def fit(
                 place,
                 run,
                 seconds,
+                deadline,
             )
         except BaseException as error:
             run.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
@@ -181,6 +198,8 @@ def analyze(
     device: str = "auto",
     seed: int = 0,
     html: str | Path | None = None,
+    trust_paths: bool = False,
+    max_unreadable: float = MAX_UNREADABLE,
     progress: Progress | None = None,
 ) -> Analysis:
     """Profile a data set and say what is the best bet, and which rules apply; nothing is trained.
@@ -195,6 +214,8 @@ def analyze(
         seed: of the split and of sampling.
         html: a file for the analysis as one self-contained page, with pictures, charts and a map of
             the features; its folder must exist. None: no page is written.
+        trust_paths: as for :func:`fit`.
+        max_unreadable: as for :func:`fit`.
         progress: receives what happens.
 
     Raises:
@@ -202,11 +223,24 @@ def analyze(
         BackboneUnavailableError: if a backbone that was asked for can't be had.
     """
     page = None if html is None else page_place(html)
-    values = {"label": label, "image": image, "backbones": backbones, "device": device}
+    values: dict[str, Any] = {
+        "label": label,
+        "image": image,
+        "backbones": backbones,
+        "device": device,
+    }
+    values |= {"trust_paths": trust_paths, "max_unreadable": max_unreadable}
     config: FitConfig = make_config({**values, "seed": seed, "time_budget_s": None})
     with tempfile.TemporaryDirectory(prefix="autotl-") as folder:
         prepared = prepare(
-            dataset, None, group, config, Path(folder), NEVER, progress or Progress()
+            dataset,
+            None,
+            group,
+            config,
+            Path(folder),
+            NEVER,
+            progress or Progress(),
+            only_measured=True,
         )
         analysis = analyse(prepared.profile)
         if page is not None:

@@ -14,6 +14,8 @@ from autotl.metrics import METRICS
 STRATEGY_NAMES = ("bottleneck", "finetune", "scratch")
 DEFAULT_BUDGET_S = 600.0
 DEFAULT_OUTPUT = Path("autotl-runs")
+MAX_UNREADABLE = 0.1
+"""Share of the pictures that may be left out by default; above it, it is an error."""
 
 
 class Settings(BaseModel):
@@ -48,6 +50,9 @@ class FitConfig(Settings):
         study_name: of the Optuna study and the MLflow run; one that exists goes on; None: made
             from the time.
         warm_start: whether what did best in earlier fits on similar data is tried early.
+        trust_paths: whether paths in a table file, and links, may lead out of the data set's
+            folder.
+        max_unreadable: share of the pictures that may be missing or unreadable.
     """
 
     image: str | None = None
@@ -68,6 +73,8 @@ class FitConfig(Settings):
     tracking_uri: str | None = None
     study_name: str | None = None
     warm_start: bool = True
+    trust_paths: bool = False
+    max_unreadable: float = Field(default=MAX_UNREADABLE, ge=0, le=1, allow_inf_nan=False)
 
     @field_validator("strategies", "backbones", mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -22,12 +23,33 @@ class InputError(AutotlError, ValueError):
         return cls(f"{len(found)} problems:\n" + "\n".join(f"  - {problem}" for problem in found))
 
 
+class DiskFullError(AutotlError, OSError):
+    """The disk has no room left, or the user's share of it; the message says what is kept."""
+
+
 class UnreadableImageError(AutotlError, ValueError):
     """One picture can't be decoded; the message is the reason, fit for the quarantine list."""
 
 
 class BackboneUnavailableError(AutotlError, ValueError):
     """A backbone's weights can't be had: no such file, not its weights, hub unreachable."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = ("disk is full", "No space left on device", "Disk quota exceeded")
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came of, says that nothing more can be written."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, DiskFullError) or getattr(error, "errno", None) in _FULL:
+            return True
+        if any(words in str(error) for words in _FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def unknown(what: str, value: object, known: Iterable[str]) -> InputError:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from autotl.analysis.analysis import analyse
 from autotl.config import FitConfig
 from autotl.data import Split
-from autotl.errors import InputError
+from autotl.errors import InputError, is_disk_full
 from autotl.illustrating import illustrate
 from autotl.metrics import all_metrics
 from autotl.preparation import Prepared
@@ -31,27 +31,35 @@ from autotl.recommend.report import ReportContents, SamplePicture, write_report
 from autotl.recommend.verdict import Verdict, verdict
 from autotl.recommend.words import sentence
 from autotl.recommend.work import Work
-from autotl.resuming import EarlierPart, StudyIdentity, keep
+from autotl.resuming import EarlierPart, StudyIdentity, end_part, keep
 from autotl.runtime import NEVER, Deadline, environment
 from autotl.search.budget import CLOSING_S, finalists_s
 from autotl.search.evidence import Evidence
 from autotl.search.executors.local import run_search
-from autotl.search.objective import out_of_memory
 from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
 from autotl.search.warm_start import WarmTrial, told, warm_trials
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialRecord, TrialStopped
 from autotl.strategies.fitted import FittedModel
-from autotl.tracking.mlflow import MlflowFitRun, without_password
+from autotl.strategies.memory import out_of_memory
+from autotl.tracking.base import Dataset
+from autotl.tracking.mlflow import MlflowFitRun
+from autotl.tracking.spool import without_password
 from autotl.uncertainty import confidence_interval
 from autotl.workspace import Workspace
 
 _N_PICTURES = 24
+_MIN_WAIT_S, _MAX_WAIT_S = 2.0, 60.0
+"""Of a fit's end, for a tracking store that hasn't got everything; as the time budget leaves."""
 
 
 def start_run(
-    place: Workspace, config: FitConfig, prepared: Prepared, earlier: EarlierPart | None = None
+    place: Workspace,
+    config: FitConfig,
+    prepared: Prepared,
+    begun: float,
+    earlier: EarlierPart | None = None,
 ) -> MlflowFitRun:
     """Open the fit's record, with everything that is known before the search.
 
@@ -59,13 +67,32 @@ def start_run(
         place: of the fit.
         config: its settings.
         prepared: the data set.
+        begun: when, in seconds of :func:`time.time`.
         earlier: of a study that goes on: its record is opened again.
     """
-    where = (place.tracking_uri, place.study_name, place.artifact_root)
-    if earlier is None:
-        run = MlflowFitRun.start(*where)
-    else:
-        run = MlflowFitRun.resume(*where, earlier.run_id)
+    run = MlflowFitRun.start(
+        place.tracking_uri,
+        place.study_name,
+        place.folder,
+        place.artifact_root,
+        "" if earlier is None else earlier.run_id,
+    )
+    try:
+        _record_preparation(run, place, config, prepared, begun, earlier)
+    except BaseException as error:
+        run.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    return run
+
+
+def _record_preparation(
+    run: MlflowFitRun,
+    place: Workspace,
+    config: FitConfig,
+    prepared: Prepared,
+    begun: float,
+    earlier: EarlierPart | None,
+) -> None:
     profile = prepared.profile
     run.log_params(
         {
@@ -77,6 +104,19 @@ def start_run(
             "dataset_fingerprint": profile.fingerprint,
             "n_folds": profile.n_folds,
         }
+    )
+    run.log_dataset(
+        Dataset(
+            name=prepared.name,
+            digest=profile.fingerprint,
+            source=prepared.source,
+            class_names=profile.class_names,
+            counts={
+                "n_samples": len(prepared.task.labels),
+                "n_test": len(prepared.test.samples),
+                "n_quarantined": len(prepared.quarantine),
+            },
+        )
     )
     run.set_tags({f"environment.{name}": value for name, value in environment().items()})
     _log_json(run, place.folder / "profile.json", profile.as_json())
@@ -94,8 +134,7 @@ def start_run(
         prepared.name, table, task.labels, task.backbones, task.metric.name, config, left_out
     )
     split = Split(prepared.development, prepared.test.samples, task.folds)
-    keep(place, identity, split, run.run_id)
-    return run
+    keep(place, identity, split, run.run_id, begun, earlier)
 
 
 def search(
@@ -105,8 +144,12 @@ def search(
     run: MlflowFitRun,
     deadline: Deadline,
     progress: Progress,
-) -> bool:
-    """Run the study; False if the user interrupted it."""
+) -> tuple[bool, tuple[str, ...]]:
+    """Run the study; where the disk gets full, it ends with what there is.
+
+    Returns:
+        False if the user interrupted it; and what to tell the user about it.
+    """
     progress.phase("search", deadline.shown_s)
     n_ended = len(TrialStore(place.trials).load()) if place.is_resumed else 0
     spec = StudySpec(
@@ -114,7 +157,7 @@ def search(
         storage=place.storage,
         folder=place.folder,
         strategies=config.strategy_names,
-        seed=config.seed + n_ended,  # what was drawn before isn't drawn again
+        seed=config.seed,
         n_trials=config.n_trials,
         deadline=deadline.earlier(finalists_s(deadline, config.strategy_names)),
         is_resumed=place.is_resumed,
@@ -132,8 +175,17 @@ def search(
         )
     if warm:
         progress.note(told(warm))
-    create_study(spec, prepared.profile, warm)
-    return run_search(spec, prepared.task, prepared.profile, run, progress, config.workers)
+    try:
+        create_study(spec, prepared.profile, warm)
+        task, profile = prepared.task, prepared.profile
+        return run_search(spec, task, profile, run, progress, config.workers), ()
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        place.make_room()
+        note = "the disk got full: the search ended there, with what was finished until then"
+        progress.note(note)
+        return True, (note,)
 
 
 def refit(
@@ -224,6 +276,7 @@ def hand_over(
     place: Workspace,
     run: MlflowFitRun,
     seconds: float,
+    deadline: Deadline,
 ) -> Recommendation:
     """Write the report and the model, close the record, and make the recommendation."""
     records = evidence.records
@@ -265,9 +318,9 @@ def hand_over(
     )
     recommendation.save(place.model)
     run.log_metrics(work.metrics())
-    _close(
-        run, recommendation, records, place, "interrupted" if evidence.interrupted else "complete"
-    )
+    state = "interrupted" if evidence.interrupted else "complete"
+    _close(run, recommendation, records, place, state)
+    run.end(state, wait_s=min(max(deadline.left_s(), _MIN_WAIT_S), _MAX_WAIT_S))
     return recommendation
 
 
@@ -307,7 +360,7 @@ def _close(
     _log_json(run, place.decision, recommendation.summary())
     run.log_file(place.report)
     run.log_file(place.model, "model")
-    run.end(state)
+    end_part(place)
 
 
 def _summary(

@@ -20,10 +20,12 @@ from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
 from autotl.config import FitConfig
 from autotl.data import (
     ImageTable,
+    Limits,
     Split,
-    conflicting_labels,
     duplicate_groups,
     make_split,
+    tell_of_oddities,
+    tell_of_overlaps,
 )
 from autotl.data import read_dataset as read_table
 from autotl.errors import BackboneUnavailableError, InputError
@@ -84,16 +86,19 @@ class Prepared:
 
     Attributes:
         name: of its folder or file; ``pictures`` if it has none.
+        source: its folder or file, absolute; empty if it came from memory.
         task: what strategies may touch.
         profile: what is known of it.
         test: locked away.
-        quarantine: pairs of (picture, reason), pictures left out.
+        quarantine: pairs of (picture, reason), pictures left out: unreadable ones, and training
+            copies of a given test set.
         development: ``(n_samples,) int64``, rows of the test's table: the task's samples in order.
         links: ``(n_links, 2) int64``, rows of the test's table that show the same picture in other
             pixels.
     """
 
     name: str
+    source: str
     task: Task
     profile: DatasetProfile
     test: LockedTest
@@ -111,6 +116,8 @@ def prepare(
     deadline: Deadline,
     progress: Progress,
     earlier: EarlierPart | None = None,
+    *,
+    only_measured: bool = False,
 ) -> Prepared:
     """Read and decode a data set, split it and measure it.
 
@@ -123,6 +130,8 @@ def prepare(
         deadline: of the whole fit; decides how many epochs a trial may plan.
         progress: whoever watches.
         earlier: of a study that goes on: its split stays.
+        only_measured: nothing is trained, so that a data set of which nothing can be held out will
+            do, such as copies of a few pictures; not where it has parts of its own.
 
     Raises:
         InputError: what is wrong with the data set or the settings, or differs from the study's.
@@ -132,7 +141,15 @@ def prepare(
     backbones = open_backbones(config, device.type, progress)
 
     progress.phase("read", deadline.shown_s)
-    table = read_table(dataset, image=config.image, label=config.label, group=group, test=test)
+    table = read_table(
+        dataset,
+        image=config.image,
+        label=config.label,
+        group=group,
+        test=test,
+        trust_paths=config.trust_paths,
+        max_unreadable=config.max_unreadable,
+    )
     if earlier is not None:
         left_out = earlier.identity.left_out
         backbones = {name: own for name, own in backbones.items() if name not in left_out}
@@ -140,7 +157,8 @@ def prepare(
 
     progress.phase("decode", deadline.shown_s)
     quota = disk_quota(config, folder)
-    table, stores = _decode(table, backbones, quota, progress)
+    limits = Limits(config.trust_paths, config.max_unreadable)
+    table, stores = _decode(table, backbones, quota, limits, progress)
     first = next(iter(stores.values()))
 
     progress.phase("profile", deadline.shown_s)
@@ -162,7 +180,9 @@ def prepare(
     passing = {looking.name: speeds[looking.name]} if many else speeds
     looked = look(first, store, looking, affordable_pictures(passing, search_s), config.seed)
     links = looked.links
-    groups = duplicate_groups(first.digests.tolist(), table.groups, links)
+    digests = first.digests.tolist()
+    groups = duplicate_groups(digests, table.groups, links)
+    overlaps = tell_of_overlaps(table, digests, groups, links, progress.note)
     ranking: tuple[RankedBackbone, ...] = ()
     if many:
         ranking = rank_candidates(backbones, store, table, groups, search_s, config.seed)
@@ -174,8 +194,14 @@ def prepare(
     if earlier is not None:
         split = earlier.split
     else:
-        split = _split(table, groups, speeds, search_s, config.seed, progress)
-    _tell_of_oddities(table, first, links, len(split.dropped), progress)
+        try:
+            split = _split(table, groups, speeds, search_s, config.seed, progress)
+        except InputError as error:
+            if not only_measured or table.parts is not None:
+                raise
+            progress.note(f"all of it is measured, but a fit would refuse it: {error}")
+            split = Split.without_held_out(len(table))
+    tell_of_oddities(table, digests, links, progress.note)
     labels = table.labels[split.development]
     views = PixelViews(stores, split.development)
     task = Task(
@@ -193,10 +219,14 @@ def prepare(
     profile = make_profile(task, table, split, looked, search_s, first, ranking)
     return Prepared(
         name=name_of(dataset),
+        source=_source_of(dataset),
         task=task,
         profile=profile,
         test=LockedTest(table, split.test, stores),
-        quarantine=tuple((entry.name, entry.reason) for entry in table.quarantine),
+        quarantine=(
+            *((entry.name, entry.reason) for entry in table.quarantine),
+            *((table.name(overlap.sample), overlap.reason(table)) for overlap in overlaps),
+        ),
         development=split.development,
         links=links,
     )
@@ -229,10 +259,16 @@ def name_of(dataset: Any) -> str:
     return name or "pictures"
 
 
+def _source_of(dataset: Any) -> str:
+    return str(Path(dataset).expanduser().absolute()) if isinstance(dataset, str | Path) else ""
+
+
 def open_backbones(config: FitConfig, device_type: str, progress: Progress) -> dict[str, Backbone]:
     """The candidates by name; ``auto`` is the embedded one and the hub's, where it is reachable."""
     if not isinstance(config.backbones, str):
-        return {name: open_backbone(name, device_type=device_type) for name in config.backbones}
+        named = {name: open_backbone(name, device_type=device_type) for name in config.backbones}
+        _refuse_equals(named)
+        return named
     candidates = {EMBEDDED: open_backbone(EMBEDDED, device_type=device_type)}
     names = HUB_DEFAULTS.get(device_type, HUB_DEFAULTS["cpu"])
     if not hub_reachable():
@@ -249,16 +285,35 @@ def open_backbones(config: FitConfig, device_type: str, progress: Progress) -> d
     return candidates
 
 
+def _refuse_equals(backbones: Mapping[str, Backbone]) -> None:
+    """Refuse two names of one network at one size."""
+    first: dict[tuple[str, str, int], str] = {}
+    for name, backbone in backbones.items():
+        key = (backbone.architecture, backbone.weights_hash, backbone.image_size)
+        other = first.setdefault(key, name)
+        if other != name:
+            raise InputError(
+                f"backbones {other!r} and {name!r} are the same weights at the same "
+                f"{backbone.image_size} px; leave one of them out"
+            )
+
+
 def _decode(
-    table: ImageTable, backbones: Mapping[str, Backbone], quota: DiskQuota, progress: Progress
+    table: ImageTable,
+    backbones: Mapping[str, Backbone],
+    quota: DiskQuota,
+    limits: Limits,
+    progress: Progress,
 ) -> tuple[ImageTable, dict[int, PixelStore]]:
     stores: dict[int, PixelStore] = {}
     for size in sorted({backbone.image_size for backbone in backbones.values()}):
         readable, stores[size] = decode_table(table, size, quota, progress.step)
         if len(readable) < len(table):
+            n_all = len(readable) + len(readable.quarantine)
+            limits.refuse_many(readable.quarantine, n_all, "the data set")
             _refuse_lost_classes(table, readable)
             if len(stores) > 1:  # what only this size found unreadable leaves the others too
-                return _decode(readable, backbones, quota, progress)
+                return _decode(readable, backbones, quota, limits, progress)
             table = readable
     return table, stores
 
@@ -309,32 +364,6 @@ def _tell_of_ranking(ranking: Sequence[RankedBackbone], progress: Progress) -> N
     for entry in ranking:
         if entry.accuracy is None:
             progress.note(f"{entry.name}: {entry}")
-
-
-def _tell_of_oddities(
-    table: ImageTable,
-    store: PixelStore,
-    links: NDArray[np.int64],
-    n_dropped: int,
-    progress: Progress,
-) -> None:
-    if table.quarantine:
-        first = table.quarantine[0]
-        progress.note(
-            f"{len(table.quarantine)} unreadable pictures are left out "
-            f"(first: {first.name}: {first.reason})"
-        )
-    if n_dropped:
-        progress.note(f"{n_dropped} training pictures are left out: they occur in the test set")
-    conflicts = conflicting_labels(store.digests.tolist(), table.labels, links)
-    if conflicts:
-        label = table.labels[conflicts[0]]
-        pair = (conflicts[0][0], conflicts[0][np.flatnonzero(label != label[0])[0]])
-        names = " and ".join(table.name(int(sample)) for sample in pair)
-        progress.note(
-            f"{len(conflicts)} pictures occur under different labels, the same or nearly so "
-            f"(first: {names}); look at their labels"
-        )
 
 
 def _split(

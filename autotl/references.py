@@ -30,6 +30,7 @@ def make_reference(
     image: str | None = None,
     label: str | None = None,
     device: str = "auto",
+    trust_paths: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Backbone, Reference]:
     """Statistics of a backbone's features on the pictures that it was trained on.
@@ -41,6 +42,7 @@ def make_reference(
         image: column of image paths, for tables.
         label: column of labels, for tables.
         device: where to compute.
+        trust_paths: as for :func:`autotl.fit`.
         progress: receives what happens.
 
     Raises:
@@ -51,7 +53,7 @@ def make_reference(
     where = resolve_device(device)
     opened = open_backbone(backbone, device_type=where.type)
     progress.phase("read")
-    table = read_dataset(dataset, image=image, label=label)
+    table = read_dataset(dataset, image=image, label=label, trust_paths=trust_paths)
     if len(table) < MIN_IMAGES:
         raise InputError(
             f"reference statistics need at least {MIN_IMAGES} pictures, got {len(table)}; give "

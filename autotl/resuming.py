@@ -18,12 +18,17 @@ from autotl.config import FitConfig
 from autotl.data import Fold, ImageTable, Split
 from autotl.errors import InputError
 from autotl.metrics import resolve_metric
-from autotl.workspace import SPLIT, STUDY, Workspace
+from autotl.runtime import Deadline
+from autotl.workspace import LOCK, SPLIT, STUDY, Workspace
 
 TEST_READ_BEFORE = (
     "the locked test set was looked at once at the end of an earlier part of this study, too: what "
     "was chosen since then may know its score"
 )
+
+
+_ENDED = {"has_ended": True, "before_s": 0.0}
+"""Of a study in whose folder nothing is said of its parts."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,7 @@ class EarlierPart:
         split: of its data set: its trials rest on it, and its test set stays locked.
         run_id: of its record, empty without one.
         seconds: that it has taken so far.
+        used_s: of the time budget, what its last part has used if it was killed; 0: it wasn't.
         test_was_read: whether it came to an end, with a look at the test set.
     """
 
@@ -151,7 +157,16 @@ class EarlierPart:
     split: Split
     run_id: str
     seconds: float
+    used_s: float
     test_was_read: bool
+
+    def deadline(self, deadline: Deadline) -> Deadline:
+        """When the fit must end: a part that was killed goes on with what is left of its budget.
+
+        Args:
+            deadline: as if its budget were all to be used now.
+        """
+        return deadline.earlier(self.used_s)
 
     @classmethod
     def read(cls, place: Workspace) -> EarlierPart:
@@ -166,12 +181,16 @@ class EarlierPart:
             values["strategies"] = tuple(values["strategies"])
             values["left_out"] = tuple(values["left_out"])
             decided = _decided(place.decision)
+            used_s = _used_s(place.folder, kept.get("part", _ENDED))
+            before_s = kept.get("part", _ENDED)["before_s"]
+            ended_s = decided.get("seconds") or _seconds_of_trials(place.trials)
             return cls(
                 name=place.study_name,
                 identity=StudyIdentity(**values),
                 split=_read_split(place.folder / SPLIT),
                 run_id=str(kept["run_id"]),
-                seconds=float(decided.get("seconds") or _seconds_of_trials(place.trials)),
+                seconds=before_s + used_s if used_s else float(ended_s),
+                used_s=used_s,
                 test_was_read=decided.get("test") is not None,
             )
         except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
@@ -208,7 +227,14 @@ class EarlierPart:
             )
 
 
-def keep(place: Workspace, identity: StudyIdentity, split: Split, run_id: str) -> None:
+def keep(
+    place: Workspace,
+    identity: StudyIdentity,
+    split: Split,
+    run_id: str,
+    begun: float,
+    earlier: EarlierPart | None,
+) -> None:
     """Write what a study is about; from then on it can go on.
 
     Args:
@@ -216,6 +242,8 @@ def keep(place: Workspace, identity: StudyIdentity, split: Split, run_id: str) -
         identity: what must stay the same.
         split: of the data set.
         run_id: of its record.
+        begun: when this part began, in seconds of :func:`time.time`.
+        earlier: the study's parts before it.
     """
     arrays = {"development": split.development, "test": split.test}
     for i, fold in enumerate(split.folds):
@@ -223,10 +251,30 @@ def keep(place: Workspace, identity: StudyIdentity, split: Split, run_id: str) -
     part = place.folder / f"{SPLIT}.part.npz"
     np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
     os.replace(part, place.folder / SPLIT)
-    values = {"identity": asdict(identity), "run_id": run_id}
+    used_s = 0.0 if earlier is None else earlier.used_s
+    before_s = 0.0 if earlier is None else earlier.seconds - used_s
+    own = {"has_ended": False, "begun": begun, "used_s": used_s, "before_s": before_s}
+    _write(place, {"identity": asdict(identity), "run_id": run_id, "part": own})
+
+
+def end_part(place: Workspace) -> None:
+    """Note that a fit came to its end: the next one of this name gets a whole budget again."""
+    kept = json.loads((place.folder / STUDY).read_text(encoding="utf-8"))
+    _write(place, {**kept, "part": {**kept["part"], "has_ended": True}})
+
+
+def _write(place: Workspace, values: Mapping[str, Any]) -> None:
     part = place.folder / f"{STUDY}.part"
     part.write_text(json.dumps(values, indent=1), encoding="utf-8")
     os.replace(part, place.folder / STUDY)
+
+
+def _used_s(folder: Path, part: Mapping[str, Any]) -> float:
+    """What a part that was killed has used, until its last sign of life: a file that it wrote."""
+    if part["has_ended"]:
+        return 0.0
+    written = [file.stat().st_mtime for file in folder.rglob("*") if file.name != LOCK]
+    return float(part["used_s"]) + max(0.0, max(written, default=0.0) - float(part["begun"]))
 
 
 def _read_split(file: Path) -> Split:

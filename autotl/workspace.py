@@ -14,7 +14,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from autotl.config import FitConfig
-from autotl.errors import InputError
+from autotl.errors import DiskFullError, InputError, is_disk_full
+from autotl.runtime import free_disk_bytes
+from autotl.tracking.spool import SPOOL
 
 DECISION = "decision.json"
 REPORT = "report.html"
@@ -23,8 +25,13 @@ CACHE = "cache"
 STUDY = "study.json"
 """What a fit's study is about; written when its preparation is done, and so a sign of that."""
 SPLIT = "split.npz"
-_LOCK = ".lock"
-_BEFORE_THE_STUDY = {_LOCK, "profile.json", "quarantine.json", ANALYSIS, SPLIT}
+LOCK = ".lock"
+_RESERVE = ".reserve"
+_RESERVE_BYTES = 32 * 2**20
+"""Kept for the report and the model, should the disk be full in the end."""
+_RESERVE_SHARE = 0.25
+"""Of what is free, at most."""
+_BEFORE_THE_STUDY = {LOCK, _RESERVE, "profile.json", "quarantine.json", ANALYSIS, SPLIT, SPOOL}
 """What a fit that was killed in its preparation may leave in its folder."""
 _OPTUNA, _MLFLOW, _ARTIFACTS = "optuna.db", "mlflow.db", "mlartifacts"
 _RESERVED = (_OPTUNA, _MLFLOW, _ARTIFACTS, CACHE)
@@ -122,7 +129,7 @@ class Workspace:
             with tempfile.TemporaryFile(dir=place.folder):
                 pass
             place._holds_study()  # in a folder of another kind nothing is left behind
-            lock = FileLock(place.folder / _LOCK, timeout=0)
+            lock = FileLock(place.folder / LOCK, timeout=0)
             lock.acquire()
         except Timeout as error:
             raise InputError(
@@ -136,14 +143,35 @@ class Workspace:
         except OSError as error:
             raise InputError(f"output_dir {str(output_dir)!r} can't be written: {error}") from error
         try:
+            place._reserve()
             yield replace(place, is_resumed=place._holds_study())
+        except Exception as error:
+            if not is_disk_full(error) or isinstance(error, DiskFullError):
+                raise
+            raise DiskFullError(
+                f"the disk of {str(place.folder)!r} is full ({type(error).__name__}: "
+                f"{str(error)[:200]}); what was finished is kept: free some room and give the same "
+                f"command again (study_name={name!r})"
+            ) from error
         finally:
-            if {path.name for path in place.folder.iterdir()} <= {_LOCK}:
-                (place.folder / _LOCK).unlink(missing_ok=True)
+            place.make_room()
+            if {path.name for path in place.folder.iterdir()} <= {LOCK}:
+                (place.folder / LOCK).unlink(missing_ok=True)
                 with suppress(OSError):  # somebody else writes there too
                     for folder in (place.folder, *made):
                         folder.rmdir()
             lock.release()
+
+    def make_room(self) -> None:
+        """Give back what was reserved for the end of a fit on a full disk."""
+        with suppress(OSError):
+            (self.folder / _RESERVE).unlink()
+
+    def _reserve(self) -> None:
+        """Take some room that the end of the fit may need; where there is little, less of it."""
+        n_bytes = int(min(_RESERVE_BYTES, _RESERVE_SHARE * free_disk_bytes(self.folder)))
+        with suppress(OSError, ValueError), (self.folder / _RESERVE).open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
 
     def _holds_study(self) -> bool:
         """Whether the folder is that of a study that can go on; False if it is as good as new.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -210,7 +211,7 @@ def test_only_the_results_are_left_on_disk(fitted: Fitted, output: Path) -> None
     left = {path.name for path in fitted.folder.iterdir()}
     assert left == {
         *("profile.json", "analysis.html", "trials", "decision.json", "report.html", "model"),
-        *("study.json", "split.npz", ".lock"),
+        *("study.json", "split.npz", ".lock", "mlflow"),
     }
     assert not list(fitted.folder.rglob("*.part*"))
     assert {"optuna.db", "mlflow.db", "mlartifacts"} <= {path.name for path in output.iterdir()}
@@ -307,11 +308,11 @@ def test_a_store_that_is_down_is_told_once_and_the_fit_goes_on(
 ) -> None:
     (tmp_path / "file").write_text("")
     uri = f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}"
-    with pytest.warns(UserWarning, match="goes on without recording") as caught:
+    with pytest.warns(UserWarning, match="autotl sync") as caught:
         recommendation = fit(
             data, study_name="alone", n_trials=1, strategies="bottleneck", tracking_uri=uri
         )
-    assert sum("without recording" in str(w.message) for w in caught) == 1
+    assert sum("autotl sync" in str(w.message) for w in caught) == 1
     assert recommendation.strategy == "bottleneck"
 
 
@@ -436,3 +437,39 @@ def test_analyze_writes_one_page_if_asked(data: Path, weights_file: Path, tmp_pa
     assert "unknown: the backbone has no BatchNorm" in html  # its running statistics are untrained
     assert html.count("<svg") == 1  # the map
     assert "data:image/png;base64," in html
+
+
+@pytest.mark.parametrize("n_different", [1, 2])
+@pytest.mark.filterwarnings("error")
+def test_copies_of_few_pictures_are_analysed_but_not_fitted(
+    fit: Callable[..., Recommendation], weights_file: Path, tmp_path: Path, n_different: int
+) -> None:
+    """Nothing can be held out: each figure is told, or unknown with its reason."""
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, 256, (n_different, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(20) % 2
+    pictures = some[labels % n_different]
+    page = tmp_path / "page.html"
+    found = autotl.analyze(
+        (pictures, labels), backbones=[f"resnet10t@{weights_file}"], device="cpu", html=page
+    )
+    assert found.profile.size.n_samples == 20
+    assert found.profile.size.n_test == 0
+    assert found.profile.size.n_distinct == n_different
+    assert f"{n_different} different pictures among the 20" in str(found)
+    assert "what more labels would bring is unknown" in str(found)
+    (backbone,) = found.profile.backbones.values()
+    expected = 1.0 if n_different == 2 else 0.5
+    assert backbone.transferability.scores["centroid_accuracy"] == expected
+    assert page.is_file()
+    with pytest.raises(InputError, match="no test set can be held out"):
+        fit((pictures, labels))
+
+
+def test_copies_of_a_given_test_part_are_never_measured(
+    data: Path, weights_file: Path, tmp_path: Path
+) -> None:
+    for part in ("train", "test"):
+        shutil.copytree(data, tmp_path / "parts" / part)
+    with pytest.raises(InputError, match="with the given test part"):
+        autotl.analyze(tmp_path / "parts", backbones=[f"resnet10t@{weights_file}"], device="cpu")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
+
 import pytest
 
 from autotl.errors import (
     AutotlError,
     BackboneUnavailableError,
+    DiskFullError,
     InputError,
     UnreadableImageError,
+    is_disk_full,
     unknown,
 )
 
@@ -50,3 +55,32 @@ def test_unknown_doesnt_list_hundreds_of_names() -> None:
 
 def test_unknown_takes_any_value() -> None:
     assert "unknown metric 3" in str(unknown("metric", 3, ["accuracy"]))
+
+
+def chained(cause: BaseException) -> BaseException | None:
+    """An error that came of another one."""
+    try:
+        try:
+            raise cause
+        except BaseException as error:
+            raise ValueError("of it") from error
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "it"), True),
+        (OSError(errno.EDQUOT, "it"), True),
+        (OSError(errno.EACCES, "it"), False),
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (sqlite3.OperationalError("database is locked"), False),
+        (DiskFullError("it"), True),
+        (None, False),
+    ],
+)
+def test_a_full_disk_is_told_from_other_errors(error: BaseException | None, expected: bool) -> None:
+    assert is_disk_full(error) is expected
+    if error is not None:
+        assert is_disk_full(chained(error)) is expected

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -167,7 +168,58 @@ def test_a_given_test_set_is_the_test_set(
     development, test = digests(prepared)
     assert sorted(test) == sorted(p.tobytes() for p in pictures[60:])
     assert len(development) == 60  # five occur in the test set
-    assert any("5 training pictures are left out" in note for note in notes.notes)
+    (note,) = (note for note in notes.notes if "5 training pictures are left out" in note)
+    assert "array[60] has the same pixels as array[25] of the test part" in note
+    assert [name for name, _ in prepared.quarantine] == [f"array[{60 + i}]" for i in range(5)]
+    assert prepared.quarantine[4][1] == "has the same pixels as array[29] of the test part"
+    assert prepared.profile.n_quarantined == 0
+
+
+def test_what_a_given_test_set_nearly_repeats_is_named(
+    make: Prepare, scenes: NDArray[np.uint8], picture_labels: NDArray[np.int64]
+) -> None:
+    train = np.concatenate([scenes[:60], (scenes[70:71] * 0.8).astype(np.uint8)])
+    labels = [*picture_labels[:60], picture_labels[70]]
+    prepared = make((train, labels), test=(scenes[60:], picture_labels[60:]))
+    assert prepared.quarantine == (
+        ("array[60]", "shows nearly the same picture as array[10] of the test part"),
+    )
+    assert len(prepared.task.labels) == 60
+
+
+def test_what_a_given_validation_part_repeats_is_named(
+    make: Prepare, pictures: NDArray[np.uint8], tmp_path: Path, notes: Notes
+) -> None:
+    for i, picture in enumerate(np.concatenate([pictures, pictures[:1]])):
+        part = "val" if 60 <= i < 90 else "train"
+        folder = tmp_path / "data" / part / "abc"[i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    shutil.copy(tmp_path / "data/val/a/60.png", tmp_path / "data/train/a/copy.png")
+    prepared = make(tmp_path / "data")
+    (note,) = (note for note in notes.notes if "don't train" in note)
+    assert note.startswith("1 training pictures")
+    assert "train/a/copy.png has the same pixels as val/a/60.png of the validation part" in note
+    assert prepared.quarantine == ()
+
+
+@pytest.mark.parametrize(("limit", "fine"), [(0.1, False), (0.15, True)])
+def test_more_unreadable_pictures_than_allowed_stop_with_the_reasons(
+    limit: float, fine: bool, make: Prepare, pictures: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    for i in range(40):
+        folder = tmp_path / "data" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).save(folder / f"{i:02}.png")
+    for i in range(5):
+        (tmp_path / "data" / "ab"[i % 2] / f"{i:02}.png").write_bytes(b"" if i < 2 else b"x" * i)
+    if fine:
+        assert len(make(tmp_path / "data", max_unreadable=limit).quarantine) == 5
+        return
+    with pytest.raises(InputError, match=r"5 of 40 .*more than 10 %.*max_unreadable") as caught:
+        make(tmp_path / "data", max_unreadable=limit)
+    assert "3 x not a picture in a known format" in str(caught.value)
+    assert "2 x the file is empty (0 bytes) [a/00.png, b/01.png]" in str(caught.value)
 
 
 def test_the_same_seed_makes_the_same_split(
@@ -253,7 +305,7 @@ def test_nearly_equal_pictures_under_different_labels_are_told(
     shown[1] = scenes[0] * 0.8
     make((shown, picture_labels))
     (note,) = (note for note in notes.notes if "under different labels" in note)
-    assert "1 pictures" in note
+    assert "1 picture occurs" in note
     assert "array[0] and array[1]" in note
 
 
@@ -284,6 +336,30 @@ def test_a_wrong_backbone_is_told_before_anything_is_read(make: Prepare, notes: 
     with pytest.raises(BackboneUnavailableError):
         make("/absent", backbones=["resnet18@/absent.safetensors"])
     assert notes.phases == []
+
+
+def test_one_network_at_two_sizes(
+    make: Prepare,
+    pictures: NDArray[np.uint8],
+    picture_labels: NDArray[np.int64],
+    weights_file: Path,
+) -> None:
+    own = f"resnet10t@{weights_file}"
+    prepared = make((pictures, picture_labels), backbones=[own, f"{own}@48px"])
+    sizes = {name: entry.image_size for name, entry in prepared.profile.backbones.items()}
+    assert sizes == {own: 32, f"{own}@48px": 48}
+    one, two = prepared.task.backbones.values()
+    assert one.weights_hash == two.weights_hash
+    found = [prepared.task.store.features(backbone, [3]) for backbone in (one, two)]
+    assert found[0].shape == found[1].shape
+    assert not np.allclose(found[0], found[1])
+    assert prepared.test.pixels(48)[np.arange(2)].shape == (2, 48, 48, 3)
+
+
+def test_one_network_twice_at_one_size_is_refused(make: Prepare, weights_file: Path) -> None:
+    own = f"resnet10t@{weights_file}"
+    with pytest.raises(InputError, match="the same weights at the same 32 px"):
+        make("/absent", backbones=[own, f"{own}@32px"])
 
 
 def test_auto_without_a_hub_is_the_embedded_backbone_and_says_so(
@@ -396,9 +472,9 @@ def test_no_picture_is_decoded_or_passed_twice(
         decoded.append(str(source))
         return decode(source, *rest, **named)
 
-    def watched(self: StagedNetwork, x: torch.Tensor, depths: Any) -> list[torch.Tensor]:
+    def watched(self: StagedNetwork, x: torch.Tensor, *rest: Any) -> list[torch.Tensor]:
         passed.append(len(x))
-        return features(self, x, depths)
+        return features(self, x, *rest)
 
     monkeypatch.setattr(pictures_module, "decode", counted)
     monkeypatch.setattr(StagedNetwork, "features", watched)

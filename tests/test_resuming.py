@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +24,10 @@ from autotl.backbones.speed import Speed
 from autotl.errors import InputError
 from autotl.progress import Progress
 from autotl.recommend.model import Recommendation
-from autotl.resuming import TEST_READ_BEFORE
+from autotl.resuming import TEST_READ_BEFORE, EarlierPart, end_part, keep
+from autotl.runtime import Deadline
 from autotl.search.records import TrialStore
+from autotl.workspace import Workspace
 
 SPEED = Speed("fp32", False, (0.0, *[0.002] * 5), (*[0.03] * 5, 0.01))
 """One that allows few epochs in a budget of 100 s."""
@@ -252,16 +255,42 @@ def test_a_killed_fit_goes_on(
 
     states = [trial.state for trial in study_of(output, "killed").trials[:5]]
     assert states[2] == TrialState.COMPLETE
-    assert states[other.number] == TrialState.FAIL
-    assert TrialState.RUNNING not in states
+    assert other.number == 3
+    assert states == [TrialState.COMPLETE] * 5  # what was lost with its process is run again
     assert study_of(output, "killed").trials[2].value == record["result"]["score"]
-    assert study_of(output, "killed").trials[3].user_attrs["state"] == "interrupted"
-    assert len(recommendation.leaderboard()) == 4  # of five, one was lost with its process
+    assert len(study_of(output, "killed").trials) == 5
+    assert len(recommendation.leaderboard()) == 5
     parent, children = runs_of(output, "killed")
     assert parent.info.status == "FINISHED"
     lost = next(run for run in children if run.info.run_name == "killed trial")
     assert (lost.info.status, lost.data.tags["state"]) == ("KILLED", "interrupted")
     assert TEST_READ_BEFORE not in recommendation.summary()["notes"]
+
+
+def test_a_killed_part_goes_on_with_what_is_left_of_its_budget(first: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(first, folder)
+    place = Workspace(tmp_path, "copy")
+    ended = EarlierPart.read(place)
+    assert ended.used_s == 0.0
+    assert ended.deadline(Deadline(1000.0)) == Deadline(1000.0)
+    study = json.loads((folder / "study.json").read_text())
+    part = {"has_ended": False, "begun": 2000.0, "used_s": 30.0, "before_s": 7.0}
+    (folder / "study.json").write_text(json.dumps(study | {"part": part}))
+    for file in folder.rglob("*"):
+        os.utime(file, (2000.0, 2000.0))
+    os.utime(folder / "trials" / "00001.json", (2050.0, 2050.0))
+    killed = EarlierPart.read(place)
+    assert killed.used_s == 80.0
+    assert killed.seconds == 87.0
+    assert killed.deadline(Deadline(1000.0)) == Deadline(920.0)
+    keep(place, killed.identity, killed.split, "", 3000.0, killed)
+    for file in folder.rglob("*"):
+        os.utime(file, (3000.5, 3000.5))
+    assert EarlierPart.read(place).used_s == 80.5
+    assert EarlierPart.read(place).seconds == 87.5
+    end_part(place)
+    assert EarlierPart.read(place).used_s == 0.0
 
 
 def test_a_preparation_that_was_killed_is_done_anew(fit: Fit, data: Data, output: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from autotl.config import FitConfig, make_config
-from autotl.errors import InputError
+from autotl.errors import DiskFullError, InputError
 from autotl.workspace import STUDY, Workspace
 
 
@@ -179,3 +180,34 @@ def test_an_output_folder_without_permission(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be written"):
         Workspace.open(config(tmp_path / "out")).__enter__()
     tmp_path.chmod(0o700)
+
+
+def fail(tmp_path: Path, error: OSError) -> None:
+    with Workspace.open(config(tmp_path, study_name="one")) as place:
+        place.report.write_text("kept")
+        raise error
+
+
+def test_a_full_disk_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError, match=r"full.*is kept.*same command.*study_name='one'"):
+        fail(tmp_path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert (tmp_path / "one" / "report.html").read_text() == "kept"
+
+
+def test_other_errors_surface_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError, match="no"):
+        fail(tmp_path, PermissionError(errno.EACCES, "no"))
+
+
+def test_room_for_the_end_is_reserved_and_given_back(tmp_path: Path) -> None:
+    def held(folder: Path) -> int:
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.name != ".lock")
+
+    with Workspace.open(config(tmp_path, study_name="one")) as place:
+        assert held(place.folder) > 2**20
+        place.make_room()
+        assert held(place.folder) == 0
+        place.report.write_text("")
+    with Workspace.open(config(tmp_path, study_name="two")) as place:
+        place.report.write_text("")
+    assert held(tmp_path / "two") == 0

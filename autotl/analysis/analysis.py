@@ -12,6 +12,7 @@ from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.ranking import RankedBackbone
 from autotl.analysis.rules import triggered
 from autotl.analysis.similarity import DomainSimilarity
+from autotl.naming import BackboneName
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _table(backbones: Mapping[str, BackboneProfile]) -> list[str]:
         source = similarity.source
         columns.append(
             [
-                name.partition("@")[0],
+                BackboneName.of(name).without_file,
                 _figure(similarity.distance),
                 " ".join(_figure(distance) for distance in similarity.per_stage) or "-",
                 _figure(None if source is None else source.frechet),
@@ -175,8 +176,9 @@ def _table(backbones: Mapping[str, BackboneProfile]) -> list[str]:
         if backbone.transferability.reason
     ]
     title = (
-        "distances from the source domain (0: none), and how well frozen features tell the "
-        f"classes apart (scores of {n_scored:,} samples, greater is better):"
+        "distances from the source domain (0: none; similarity is the share of known data sets "
+        "that lie farther off, and no promise of what transfer brings), and how well frozen "
+        f"features tell the classes apart (scores of {n_scored:,} samples, greater is better):"
     )
     return [title, *(f"  {row}" for row in rows), *reasons]
 

@@ -13,7 +13,7 @@ from autotl.analysis.labelled import stratified_rows
 from autotl.analysis.left_out import left_out_right
 from autotl.analysis.moments import Features, Labels
 from autotl.analysis.reference import find_reference
-from autotl.analysis.similarity import DomainSimilarity, channel_similarity, similarity_of
+from autotl.analysis.similarity import FRECHET, DomainSimilarity, channel_similarity, similarity_of
 from autotl.analysis.transferability import SCORES
 from autotl.backbones.zoo import Backbone
 from autotl.reuse.activations import ActivationStore
@@ -136,7 +136,7 @@ def _with_reference(
     if similarity.n_samples:  # BatchNorm was there: its distance, or what was wrong, is told
         return replace(similarity, source=source)
     return DomainSimilarity(
-        similarity_of(source.frechet),
+        similarity_of(source.frechet, FRECHET),
         distance=source.frechet,
         n_samples=len(features),
         source=source,

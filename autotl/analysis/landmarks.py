@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autotl.backbones.zoo import EMBEDDED
+from autotl.naming import BackboneName
 
 
 @dataclass(frozen=True)
@@ -67,4 +68,4 @@ def landmarks_for(backbone: str) -> Landmarks:
     For other source domains than ImageNet (and other architectures, a little) they are only a
     rough guide; the three ImageNet networks of the study differ by up to a third.
     """
-    return DRAWN if backbone.partition("@")[0] == EMBEDDED else IMAGENET
+    return DRAWN if BackboneName.of(backbone).base == EMBEDDED else IMAGENET

@@ -11,13 +11,13 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotl.analysis.left_out import left_out_right
 from autotl.analysis.moments import Features, Labels
+from autotl.naming import BackboneName
 
 MAX_CANDIDATES = 3
 """So many are kept at most, and no more than that needn't be ranked."""
@@ -56,8 +56,7 @@ class RankedBackbone:
     @property
     def short_name(self) -> str:
         """The name without the folders of a weights file."""
-        architecture, at, file = self.name.partition("@")
-        return f"{architecture}{at}{PurePath(file).name}"
+        return BackboneName.of(self.name).short
 
     def __str__(self) -> str:
         if self.accuracy is None or self.behind is None or self.standard_error is None:

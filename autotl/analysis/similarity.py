@@ -7,6 +7,7 @@ one-dimensional Gaussians, channel by channel (precedents: arXiv 2107.00191, 210
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,24 @@ from numpy.typing import NDArray
 
 from autotl.analysis.channels import LayerMoments
 
-HALF_DISTANCE = 0.25
-"""The distance at which the similarity is one half. Set by eye: photographs of things read 0.07 to
-0.15 on ImageNet networks, X-rays and characters 0.4 to 0.6. Not calibrated on outcomes yet."""
 
+@dataclass(frozen=True)
+class DistanceScale:
+    """How far from a source domain known data sets lie: a log-logistic distribution.
+
+    Attributes:
+        half: the distance that half of them exceed.
+        shape: how close together they lie; greater is closer.
+    """
+
+    half: float
+    shape: float
+
+
+CHANNELS = DistanceScale(0.22, 2.3)
+"""Of distances at BatchNorm, see :func:`channel_similarity`."""
+FRECHET = DistanceScale(0.71, 3.61)
+"""Of Frechet distances as a share of the source's variance, see :class:`SourceDistance`."""
 
 MIN_SAMPLES = 5
 """Of fewer pictures neither the bias nor the interval can be told."""
@@ -45,7 +60,8 @@ class DomainSimilarity:
     """How close a data set is to what a backbone was trained on.
 
     Attributes:
-        value: in [0, 1], 1 for the source domain itself; None: unknown.
+        value: in [0, 1], the share of known data sets that lie farther from the source domain, see
+            :func:`similarity_of`; None: unknown.
         interval: 95 % interval of the value over the pictures; None: not known.
         distance: the mean normalised distance that the value comes from; slightly below 0 for a
             sample of the source domain is chance.
@@ -66,14 +82,28 @@ class DomainSimilarity:
     note: str = ""
 
 
-def similarity_of(distance: float) -> float:
-    """The similarity in [0, 1] of a normalised distance; what is below 0 counts as 0."""
-    return 1.0 / (1.0 + max(0.0, distance) / HALF_DISTANCE)
+def similarity_of(distance: float, scale: DistanceScale = CHANNELS) -> float:
+    """The similarity of a distance: the share of known data sets that lie farther off.
+
+    ``1 / (1 + (distance / half) ** shape)``: 1 for the source domain itself, 0.5 for the median of
+    the known data sets, near 0 beyond all of them. It is a scale of distance, made to compare data
+    sets, and no promise of benefit: the same function for all backbones can't foretell that
+    (``studies/similarity``, which also makes the scales).
+
+    Args:
+        distance: normalised; what is below 0 counts as 0.
+        scale: of this kind of distance.
+    """
+    ratio = max(0.0, distance) / scale.half
+    if ratio <= 1.0:
+        return 1.0 / (1.0 + math.pow(ratio, scale.shape))
+    inverse = math.pow(ratio, -scale.shape)  # never overflows
+    return inverse / (1.0 + inverse)
 
 
-def distance_of(similarity: float) -> float:
-    """The normalised distance of a similarity in (0, 1]."""
-    return HALF_DISTANCE * (1.0 / similarity - 1.0)
+def distance_of(similarity: float, scale: DistanceScale = CHANNELS) -> float:
+    """The distance that has a similarity in (0, 1], see :func:`similarity_of`."""
+    return scale.half * math.pow(1.0 / similarity - 1.0, 1.0 / scale.shape)
 
 
 def channel_similarity(layers: Sequence[LayerMoments], num_stages: int) -> DomainSimilarity:

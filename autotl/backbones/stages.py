@@ -11,6 +11,7 @@ group of the classifier is the head.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Self
@@ -18,8 +19,12 @@ from typing import Self
 import torch
 from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from autotl.errors import BackboneUnavailableError
+
+GRIDS = (4, 2)
+"""Cells along each side that a map may be averaged over, the finest first."""
 
 
 class _DepthReached(Exception):
@@ -58,16 +63,19 @@ class StagedNetwork(nn.Module):
         logits: Tensor = self.model(x)
         return logits
 
-    def features(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
+    def features(self, x: Tensor, depths: Sequence[int], max_width: int = 0) -> list[Tensor]:
         """Pooled activations at several depths, from one forward pass.
 
         Args:
             x: normalised pictures ``(n, 3, h, w)``.
             depths: ascending, each in ``1 ... num_stages``.
+            max_width: a map below the last depth is averaged over each cell of the finest of
+                :data:`GRIDS` that gives no more than so many features, and over all positions if
+                none does.
 
         Returns:
-            Per depth a tensor ``(n, channels)``: the mean over positions; at the last depth
-            what the classifier itself would read.
+            Per depth a tensor ``(n, width)``: its channels, of every cell; at the last depth what
+            the classifier itself would read.
         """
         read: dict[int, Tensor] = {}
         last = max(depths)
@@ -75,13 +83,17 @@ class StagedNetwork(nn.Module):
         def keep(depth: int, activation: Tensor) -> None:
             if depth in depths:
                 read[depth] = activation
-            if depth == last:
+            if depth == last and not torch.compiler.is_exporting():  # a tracer sees each call end
                 raise _DepthReached
 
         with self.watched(keep), suppress(_DepthReached):
             end = self.model.forward_features(x)  # type: ignore[operator]
-            read[self.num_stages] = self.model.forward_head(end, pre_logits=True)  # type: ignore[operator]
-        return [self._pool(read[depth]) for depth in depths]
+            if last not in read:
+                read[last] = self.model.forward_head(end, pre_logits=True)  # type: ignore[operator]
+        return [
+            self._pool(read[depth], 0 if depth == self.num_stages else max_width)
+            for depth in depths
+        ]
 
     def activation(self, x: Tensor, depth: int) -> Tensor:
         """The activation at a depth, as the stage above it reads it.
@@ -137,14 +149,22 @@ class StagedNetwork(nn.Module):
             for handle in handles:
                 handle.remove()
 
-    def _pool(self, activation: Tensor) -> Tensor:
-        """``(n, channels)`` from a feature map (channels first or last), tokens or a vector."""
-        if activation.ndim == 4:
-            channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
-            return activation.mean(dim=(1, 2) if channels_last else (2, 3))
+    def _pool(self, activation: Tensor, max_width: int) -> Tensor:
+        """``(n, width)`` from a feature map (channels first or last), tokens or a vector."""
         if activation.ndim == 3:
-            return activation[:, getattr(self.model, "num_prefix_tokens", 0) :].mean(dim=1)
-        return activation
+            activation = activation[:, getattr(self.model, "num_prefix_tokens", 0) :]
+            side = math.isqrt(activation.shape[1])
+            if not max_width or side**2 != activation.shape[1]:
+                return activation.mean(dim=1)
+            activation = activation.transpose(1, 2).unflatten(2, (side, side))
+        elif activation.ndim != 4:
+            return activation
+        elif getattr(self.model, "output_fmt", "NCHW") == "NHWC":
+            activation = activation.permute(0, 3, 1, 2)
+        grid = _finest(activation.shape, max_width)
+        if grid == 1:
+            return activation.mean(dim=(2, 3))
+        return adaptive_avg_pool2d(activation, grid).flatten(1)
 
     def freeze(self, depth: int, above: int | None = None) -> StagedNetwork:
         """Freeze stages: they get no gradients, and their BatchNorm stays in eval mode.
@@ -236,6 +256,15 @@ class StagedNetwork(nn.Module):
             holders = {entry, *(name.rpartition(".")[0] for name in names)} - {""}
             stages.append([self.model.get_submodule(holder) for holder in sorted(holders)])
         return stages
+
+
+def _finest(shape: torch.Size, max_width: int) -> int:
+    """Cells along each side for maps ``(n, channels, h, w)``."""
+    _, channels, height, width = shape
+    fitting = (
+        grid for grid in GRIDS if grid <= min(height, width) and channels * grid**2 <= max_width
+    )
+    return next(fitting, 1)
 
 
 def _within(path: str, ancestor: str) -> bool:

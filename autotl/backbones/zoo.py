@@ -6,6 +6,7 @@ import ast
 import copy
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from autotl.backbones.sizes import check_size
 from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.weights import hub_weights, read_header, read_state
 from autotl.errors import BackboneUnavailableError, InputError, unknown
+from autotl.naming import BackboneName
 
 EMBEDDED = "embedded"
 EMBEDDED_FILE = Path(__file__).parent / "embedded" / "embedded.safetensors"
@@ -30,6 +33,7 @@ HUB_DEFAULTS = {
 _BUILT: dict[tuple[str, str, str], nn.Module] = {}
 _MAX_BUILT = 3
 """Pretrained models are read once and then copied, the last few of them."""
+_SIZE_LIKE = re.compile(r"\d+\s*(px|pixels?)?", re.IGNORECASE)
 _CHECK_SEED = 20_140_901
 """Of the random start that weights must replace; one that nobody has trained from."""
 
@@ -39,7 +43,8 @@ class Backbone:
     """A timm architecture with its weights and the preprocessing that belongs to them.
 
     Attributes:
-        name: what the user called it: ``embedded``, a timm name or ``name@file``.
+        name: what the user called it: ``embedded``, a timm name or ``name@file``, each maybe with
+            ``@96px`` behind it.
         architecture: timm's model name.
         architecture_options: keyword arguments of ``timm.create_model``.
         image_size: side of the square pictures that it is used with, in pixels.
@@ -154,26 +159,35 @@ def open_backbone(name: str, *, device_type: str = "cpu") -> Backbone:
 
     Args:
         name: ``embedded``; a timm name, whose weights come from the local cache or the hub; or
-            ``timm_name@/path/to/weights`` (safetensors or a plain state dict).
+            ``timm_name@/path/to/weights`` (safetensors or a plain state dict). With a size behind
+            it, as in ``embedded@96px``, the same weights are used with pictures of that size.
         device_type: ``cpu`` or ``cuda``; decides the search resolution of large networks.
 
     Raises:
-        InputError: for a name that timm doesn't know; the nearest one is named.
+        InputError: for a name that timm doesn't know; the nearest one is named. For a size that
+            the network can't be used with.
         BackboneUnavailableError: if the weights can't be had.
     """
-    if name == EMBEDDED:
-        return _measured(_from_file(name, None, EMBEDDED_FILE, device_type))
-    timm_name, at, file = name.partition("@")
-    if not timm.is_model(timm_name):
-        raise unknown("backbone", timm_name, [EMBEDDED, *timm.list_models()])
-    if at:
-        return _measured(_from_file(name, timm_name, Path(file).expanduser(), device_type))
-    weights_file = hub_weights(timm_name)
-    config = timm.get_pretrained_cfg(timm_name).to_dict()
-    return _measured(_with_config(name, timm_name, {}, config, weights_file, device_type))
+    parts = BackboneName.of(name)
+    if parts.file and (parts.base == EMBEDDED or _SIZE_LIKE.fullmatch(parts.file)):
+        raise InputError(
+            f"backbone {name!r}: {parts.file!r} isn't "
+            + ("needed, its weights come with it" if parts.base == EMBEDDED else "a weights file")
+            + f"; a size of the pictures is written {parts.base}@96px"
+        )
+    if parts.base == EMBEDDED:
+        return _measured(_from_file(parts, None, EMBEDDED_FILE, device_type))
+    if not timm.is_model(parts.base):
+        raise unknown("backbone", parts.base, [EMBEDDED, *timm.list_models()])
+    if parts.file:
+        file = Path(parts.file).expanduser()
+        return _measured(_from_file(parts, parts.base, file, device_type))
+    weights_file = hub_weights(parts.base)
+    config = timm.get_pretrained_cfg(parts.base).to_dict()
+    return _measured(_with_config(parts, parts.base, {}, config, weights_file, device_type))
 
 
-def _from_file(name: str, timm_name: str | None, file: Path, device_type: str) -> Backbone:
+def _from_file(name: BackboneName, timm_name: str | None, file: Path, device_type: str) -> Backbone:
     """The backbone of a weights file, whose header may name architecture and preprocessing."""
     header = read_header(file)
     made_for = header.get("timm_name", timm_name)
@@ -203,7 +217,7 @@ def _from_file(name: str, timm_name: str | None, file: Path, device_type: str) -
 
 
 def _with_config(
-    name: str,
+    name: BackboneName,
     architecture: str,
     options: dict[str, Any],
     config: dict[str, Any],
@@ -211,20 +225,34 @@ def _with_config(
     device_type: str,
 ) -> Backbone:
     native = int(config.get("input_size", (3, 224, 224))[-1])
+    is_fixed = bool(config.get("fixed_input_size"))
     shrink = device_type == "cpu" and not config.get("own_size")
-    size = min(native, CPU_IMAGE_SIZE) if shrink else native
-    if config.get("fixed_input_size") and size != native:
-        options = options | {"img_size": size}
-    return Backbone(
-        name=name,
+    own = min(native, CPU_IMAGE_SIZE) if shrink else native
+    whole = Backbone(
+        name=str(name),
         architecture=architecture,
         architecture_options=options,
-        image_size=size,
+        image_size=native,
         mean=tuple(config.get("mean", (0.485, 0.456, 0.406))),
         std=tuple(config.get("std", (0.229, 0.224, 0.225))),
         weights_file=weights_file,
         weights_hash=hashlib.blake2b(weights_file.read_bytes(), digest_size=8).hexdigest(),
     )
+
+    def at(size: int) -> Backbone:
+        built_for = {"img_size": size} if is_fixed and size != native else {}
+        return replace(whole, image_size=size, architecture_options=options | built_for)
+
+    if name.image_size is not None:
+        check_size(
+            whole.name,
+            name.image_size,
+            native,
+            lambda size: at(size).build(pretrained=True),
+            is_fixed=is_fixed,
+            min_size=int((config.get("min_input_size") or (3, 0, 0))[-1]),
+        )
+    return at(own if name.image_size is None else name.image_size)
 
 
 def random_backbone(architecture: str, image_size: int, **options: Any) -> Backbone:

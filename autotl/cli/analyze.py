@@ -16,6 +16,8 @@ def analyze(
     backbones: options.Backbones = None,
     device: options.Device = None,
     html: options.Html = None,
+    trust_paths: options.TrustPaths = False,
+    max_unreadable: options.MaxUnreadable = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -25,7 +27,9 @@ def analyze(
     from autotl.cli.settings import from_options
     from autotl.recommend.page import page_place
 
-    config = from_options({"backbones": backbones, "device": device})
+    config = from_options(
+        {"backbones": backbones, "device": device, "max_unreadable": max_unreadable}
+    )
     require(data)
     page = None if html is None else page_place(html)
     with watching(quiet) as progress, own_warnings(progress.note, debug):
@@ -40,6 +44,8 @@ def analyze(
             backbones=config.backbones,
             device=config.device,
             html=page,
+            trust_paths=trust_paths,
+            max_unreadable=config.max_unreadable,
             progress=progress,
         )
     console = result_console(as_json)

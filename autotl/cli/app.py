@@ -10,10 +10,13 @@ import typer
 from autotl.cli.analyze import analyze
 from autotl.cli.cache import cache
 from autotl.cli.demo import demo
+from autotl.cli.doctor import doctor
+from autotl.cli.export import export
 from autotl.cli.fit import fit
 from autotl.cli.predict import predict
 from autotl.cli.reference import reference
 from autotl.cli.study import study
+from autotl.cli.sync import sync
 from autotl.cli.ui import ui
 
 app = typer.Typer(
@@ -47,11 +50,14 @@ def _root(
 app.command("fit")(fit)
 app.command("analyze")(analyze)
 app.command("predict")(predict)
+app.command("export")(export)
 app.command("reference")(reference)
 app.add_typer(study, name="study")
 app.add_typer(cache, name="cache")
+app.command("sync")(sync)
 app.command("ui")(ui)
 app.command("demo")(demo)
+app.command("doctor")(doctor)
 
 
 def main() -> None:

@@ -44,6 +44,8 @@ def fit(
     tracking_uri: options.TrackingUri = None,
     study_name: options.StudyName = None,
     warm_start: options.WarmStart = None,
+    trust_paths: options.TrustPaths = False,
+    max_unreadable: options.MaxUnreadable = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -71,6 +73,8 @@ def fit(
             "tracking_uri": tracking_uri,
             "study_name": study_name,
             "warm_start": warm_start,
+            "trust_paths": trust_paths,
+            "max_unreadable": max_unreadable,
         }
     )
     require(data)

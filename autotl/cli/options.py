@@ -59,8 +59,9 @@ Backbones = Annotated[
     typer.Option(
         "--backbones",
         metavar="X,Y@FILE",
-        help="'embedded', timm names, or name@weights-file; if not given, the embedded one and "
-        "the hub's where it can be reached.",
+        help="'embedded', timm names, or name@weights-file, each maybe with a size of the "
+        "pictures behind it (embedded@96px); if not given, the embedded one and the hub's where "
+        "it can be reached.",
     ),
 ]
 MetricName = Annotated[
@@ -116,6 +117,16 @@ TrackingUri = Annotated[
         help="An MLflow server; else MLFLOW_TRACKING_URI, or a store in the output folder.",
     ),
 ]
+SyncUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        help="The MLflow server's, with the password that the records don't hold; if not given, "
+        "MLFLOW_TRACKING_URI or the one that the fit noted.",
+        show_default=False,
+    ),
+]
 StudyName = Annotated[
     str | None,
     typer.Option(
@@ -131,6 +142,21 @@ WarmStart = Annotated[
         help="Whether to try early what did best in earlier fits in --output on similar data. "
         "It is tried.",
         show_default=False,
+    ),
+]
+TrustPaths = Annotated[
+    bool,
+    typer.Option(
+        "--trust-paths",
+        help="Let paths in a table, and links, lead out of the data set's folder.",
+    ),
+]
+MaxUnreadable = Annotated[
+    float | None,
+    typer.Option(
+        "--max-unreadable",
+        metavar="SHARE",
+        help="Of the images, how many may be missing or unreadable; they are left out. 0.1.",
     ),
 ]
 Html = Annotated[

@@ -45,6 +45,7 @@ def reference(
     image: options.Image = None,
     label: options.Label = None,
     device: options.Device = None,
+    trust_paths: options.TrustPaths = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -70,6 +71,7 @@ def reference(
             image=image,
             label=label,
             device=config.device,
+            trust_paths=trust_paths,
             progress=progress,
         )
         own_place = place_of(opened)

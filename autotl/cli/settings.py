@@ -21,6 +21,7 @@ OPTIONS = {
     "workers": "--workers",
     "disk_cache_gb": "--disk-cache",
     "memory_cache_gb": "--memory-cache",
+    "max_unreadable": "--max-unreadable",
     "study_name": "--study-name",
     "tracking_uri": "--tracking-uri",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from autotl.cli.demo import BUILT_IN, built_in
 from autotl.cli.fit import require, run_fit
 from autotl.cli.terminal import errors_to_exits
 from autotl.errors import InputError
+from autotl.naming import BackboneName
 
 if TYPE_CHECKING:
     from autotl.config import StudyFile
@@ -139,9 +141,8 @@ def _with_whole_paths(backbones: Any, folder: Path) -> Any:
         return backbones
     whole = []
     for entry in backbones:
-        if isinstance(entry, str) and "@" in entry:
-            name, _, file = entry.partition("@")
-            entry = f"{name}@{folder / Path(file).expanduser()}"
+        if isinstance(entry, str) and (parts := BackboneName.of(entry)).file:
+            entry = str(replace(parts, file=str(folder / Path(parts.file).expanduser())))
         whole.append(entry)
     return whole
 

@@ -3,7 +3,9 @@
 from autotl.data.duplicates import conflicting_labels, duplicate_groups
 from autotl.data.memory import as_picture
 from autotl.data.near_duplicates import near_duplicates
+from autotl.data.oddities import tell_of_oddities, tell_of_overlaps
 from autotl.data.pictures import as_seen, decode, from_array, to_pixels
+from autotl.data.records import Limits
 from autotl.data.sources import read_dataset
 from autotl.data.splits import Fold, Split, make_split
 from autotl.data.table import ImageSource, ImageTable, Part, Quarantined
@@ -12,6 +14,7 @@ __all__ = [
     "Fold",
     "ImageSource",
     "ImageTable",
+    "Limits",
     "Part",
     "Quarantined",
     "Split",
@@ -24,5 +27,7 @@ __all__ = [
     "make_split",
     "near_duplicates",
     "read_dataset",
+    "tell_of_oddities",
+    "tell_of_overlaps",
     "to_pixels",
 ]

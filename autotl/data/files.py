@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from autotl.data import pictures
-from autotl.data.records import digest
+from autotl.data.records import DIGEST_BYTES
 
 _UNREADABLE = b"unreadable"
 _N_THREADS = 8
@@ -44,11 +46,18 @@ class FileSource:
 
 
 def file_digest(path: str) -> bytes:
-    """The digest of a file's bytes, or a fixed one if it can't be read."""
+    """The digest of a file's bytes, or a fixed one if it can't be read or isn't a regular file."""
     try:
-        return digest(Path(path).read_bytes())
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
+            return _UNREADABLE
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, _blake2b).digest()
     except (OSError, ValueError):
         return _UNREADABLE
+
+
+def _blake2b() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=DIGEST_BYTES)
 
 
 def file_digests(root: str, names: Sequence[str]) -> list[bytes]:
@@ -60,6 +69,34 @@ def file_digests(root: str, names: Sequence[str]) -> list[bytes]:
     """
     with ThreadPoolExecutor(_N_THREADS) as pool:
         return list(pool.map(lambda name: file_digest(os.path.join(root, name)), names))
+
+
+def leading_out(root: str, names: Sequence[str]) -> list[int]:
+    """Which of the paths lead out of a folder: by themselves, or by a link on their way.
+
+    Args:
+        root: the folder; it may itself lie behind a link.
+        names: paths below it, or absolute ones; they need not exist.
+
+    Returns:
+        Positions in ``names``, ascending.
+    """
+    real_root = os.path.realpath(root)
+    real_folders: dict[str, str] = {}
+
+    def real(name: str) -> str:
+        folder, file = os.path.split(os.path.join(root, name))
+        if folder not in real_folders:
+            real_folders[folder] = os.path.realpath(folder)
+        path = os.path.join(real_folders[folder], file)
+        return os.path.realpath(path) if file == ".." or os.path.islink(path) else path
+
+    inside = os.path.join(real_root, "")
+    return [
+        i
+        for i, name in enumerate(names)
+        if "\0" not in name and not real(name).startswith(inside)  # with NUL it's no path at all
+    ]
 
 
 def files_below(folder: Path) -> Iterable[str]:

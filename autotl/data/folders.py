@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 
-from autotl.data.files import FileSource, file_digests, files_below
+from autotl.data.files import FileSource, file_digests, files_below, leading_out
 from autotl.data.pictures import picture_extensions
-from autotl.data.records import PART_NAMES, Records, list_some, too_many_left_out
+from autotl.data.records import PART_NAMES, Limits, Records, list_some
 from autotl.data.table import Part, Quarantined
 from autotl.errors import InputError
 
@@ -15,7 +15,7 @@ GROUP_BY_PARENT = "parent"
 """The one grouping that a folder knows: pictures in one folder below their class."""
 
 
-def read_folder(folder: Path, group: str | None = None) -> Records:
+def read_folder(folder: Path, group: str | None = None, limits: Limits | None = None) -> Records:
     """Read an image folder.
 
     Args:
@@ -24,23 +24,29 @@ def read_folder(folder: Path, group: str | None = None) -> Records:
         group: ``"parent"``: pictures whose folder below the class folder has the same name are one
             group (``cat/rex/1.jpg`` and ``dog/rex/7.jpg`` are); those straight in the class
             folder are in none.
+        limits: what to put up with; None for the defaults. Links within the folder are followed
+            anyway.
 
     Raises:
-        InputError: nothing that is a picture; pictures outside of class folders; folders of which
-            only some are parts; another ``group``.
+        InputError: nothing that is a picture; links out of the folder; pictures outside of class
+            folders; folders of which only some are parts; another ``group``.
     """
+    limits = limits or Limits()
     if group not in (None, GROUP_BY_PARENT):
         raise InputError(
             f"group={group!r} names a column, but {folder} is a folder; use "
             f"group={GROUP_BY_PARENT!r} (the folder below the class), or give a CSV file with "
             "columns for path, label and group"
         )
-    paths = [PurePosixPath(name) for name in _picture_names(folder)]
+    found = _picture_names(folder)
+    if not limits.trust_paths:
+        _refuse_links_out(folder, found)
+    paths = [PurePosixPath(name) for name in found]
     has_parts = _has_parts(folder, paths)
     depth = 2 if has_parts else 1  # how many folders a picture lies below: the class is the last
     inside = [path for path in paths if len(path.parts) > depth]
     outside = [path for path in paths if len(path.parts) <= depth]
-    if not inside or too_many_left_out(len(outside), len(paths)):
+    if not inside or len(outside) > limits.max_unreadable * len(paths):
         raise InputError(_no_class_folder(folder, outside))
     names = tuple(map(str, inside))
     return Records(
@@ -70,6 +76,15 @@ def _picture_names(folder: Path) -> list[str]:
             " expected a sub-folder per class with .jpg, .png or other picture files"
         )
     return names
+
+
+def _refuse_links_out(folder: Path, names: list[str]) -> None:
+    leaving = [names[i] for i in leading_out(str(folder), names)]
+    if leaving:
+        raise InputError(
+            f"links that lead out of the folder {folder}: {list_some(leaving)}; put the pictures "
+            "themselves there, or give trust_paths=True (--trust-paths) if you trust the links"
+        )
 
 
 def _has_parts(folder: Path, paths: list[PurePosixPath]) -> bool:

@@ -14,12 +14,12 @@ from PIL import Image
 
 from autotl.data import pictures
 from autotl.data.records import (
+    Limits,
     Records,
     digest,
     label_name,
     list_some,
     picture_digest,
-    too_many_left_out,
 )
 from autotl.data.table import Quarantined
 from autotl.errors import InputError, UnreadableImageError
@@ -95,12 +95,16 @@ def read_arrays(images: Any, labels: Any, group: Any = None) -> Records:
     )
 
 
-def read_items(items: Any) -> Records:
+def read_items(items: Any, limits: Limits | None = None) -> Records:
     """Read a map-style data set of (PIL image, tensor or uint8 array; label).
 
     It is gone through once for the labels; pictures are read from it again when they are needed.
     Integer labels are named by its ``classes`` if it, or the data set that it is a subset of, has
     them.
+
+    Args:
+        items: the data set.
+        limits: what to put up with; None for the defaults.
 
     Raises:
         InputError: items that aren't (picture, label); pictures that change between two reads;
@@ -138,9 +142,7 @@ def read_items(items: Any) -> Records:
             )
     if missing:
         raise InputError(f"no label in {len(missing)} items: dataset index {list_some(missing)}")
-    if too_many_left_out(len(quarantine), n_items):
-        listed = list_some([f"{found.name} ({found.reason})" for found in quarantine])
-        raise InputError(f"{len(quarantine)} of {n_items} items can't be read: {listed}")
+    (limits or Limits()).refuse_many(quarantine, n_items, f"the {type(items).__name__}")
     return Records(
         source=source,
         rows=rows,

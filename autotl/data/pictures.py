@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,9 @@ FORMATS = frozenset(
 """Pillow's formats that are read. Not among them: those that start another program (EPS) or only
 recognise a container (PDF, HDF5, MPEG, WMF). HEIF counts once ``pillow-heif`` is registered."""
 
+MAX_FILE_BYTES = 2**30
+"""A larger file isn't read."""
+
 REDUCING_GAP = 3.0
 """Shrinking by more than this factor first averages whole blocks of pixels, which is fast."""
 
@@ -38,6 +42,7 @@ _TURN_FOR_ORIENTATION = {
     8: Image.Transpose.ROTATE_90,
 }
 _CHANNELS = (1, 3, 4)
+_VALUES_AT_ONCE = 2**20
 
 
 @lru_cache(maxsize=1)
@@ -179,7 +184,16 @@ def to_pixels(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 def _content(path: Path) -> bytes:
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would wait for ever
+            raise UnreadableImageError("the file can't be read: it's not a regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise UnreadableImageError(
+                f"the file is too large: {found.st_size} bytes exceed the limit of {MAX_FILE_BYTES}"
+            )
         return path.read_bytes()
+    except UnreadableImageError:
+        raise
     except FileNotFoundError as error:
         raise UnreadableImageError("no such file") from error
     except (OSError, ValueError) as error:
@@ -212,16 +226,20 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UnreadableImageError("it holds values that aren't finite")
+    offset, factor = 0.0, 1 / 257
     if image.mode == "F" and low >= 0 and high <= 1:
-        values = values * 255
+        factor = 255.0
     elif image.mode == "F" and low >= 0 and high <= 255:
-        pass
-    elif low >= 0 and high <= 65535:
-        values = values / 257
-    else:
-        values = (values - low) * (255 / (high - low) if high > low else 0.0)
-    return Image.fromarray(np.rint(values).astype(np.uint8))
+        factor = 1.0
+    elif low < 0 or high > 65535:
+        offset, factor = low, 255 / (high - low) if high > low else 0.0
+    grey = np.empty(values.shape, dtype=np.uint8)
+    n_rows = max(1, _VALUES_AT_ONCE // values.shape[1])
+    for start in range(0, len(values), n_rows):  # a large picture as floats would fill the memory
+        part = values[start : start + n_rows].astype(np.float64)
+        grey[start : start + n_rows] = np.rint((part - offset) * factor)
+    return Image.fromarray(grey)

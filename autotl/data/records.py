@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from autotl.config import MAX_UNREADABLE
 from autotl.data.table import ImageSource, ImageTable, Part, Quarantined
 from autotl.errors import InputError
 
@@ -27,11 +29,47 @@ PART_NAMES = {
 }
 """Names, in lower case, of folders, splits and table values that stand for a part."""
 
-MAX_LEFT_OUT = 0.10
-"""Share of pictures that may be missing or without class; from it on, it is an error."""
-
 N_SHOWN = 5
 """So many examples of a problem are listed."""
+
+DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a reader puts up with.
+
+    Attributes:
+        trust_paths: whether paths in a table file, and links, may lead out of the data set's
+            folder.
+        max_unreadable: share of the pictures, in [0, 1], that may be missing, unreadable or
+            without class; above it, it is an error.
+    """
+
+    trust_paths: bool = False
+    max_unreadable: float = MAX_UNREADABLE
+
+    def refuse_many(
+        self, quarantine: Sequence[Quarantined], n_all: int, origin: str, remedy: str = ""
+    ) -> None:
+        """Stop where going on without so many pictures would mislead.
+
+        Args:
+            quarantine: the pictures left out.
+            n_all: how many there are with them.
+            origin: what was read.
+            remedy: what else to do about it.
+
+        Raises:
+            InputError: if it is more than the share; with how many have which reason.
+        """
+        if len(quarantine) > self.max_unreadable * n_all:
+            raise InputError(
+                f"{len(quarantine)} of {n_all} pictures of {origin} can't be used, more than "
+                f"{100 * self.max_unreadable:g} %: {summary_of_reasons(quarantine)}; "
+                f"{remedy}repair them, leave them out, or allow more with max_unreadable "
+                "(--max-unreadable)"
+            )
 
 
 @dataclass(frozen=True)
@@ -190,14 +228,25 @@ def list_some(items: Sequence[object]) -> str:
     return shown if len(items) <= N_SHOWN else f"{shown}, ... ({len(items)} in all)"
 
 
-def too_many_left_out(n_left_out: int, n_all: int) -> bool:
-    """Whether so many pictures are missing that going on without them would mislead."""
-    return n_left_out >= MAX_LEFT_OUT * n_all and n_left_out > 0
+def summary_of_reasons(quarantine: Sequence[Quarantined]) -> str:
+    """How many pictures have which reason, and the first of each; the most frequent come first.
+
+    Reasons that differ in what follows a colon or stands in brackets count as one.
+    """
+    by_kind: dict[str, list[Quarantined]] = defaultdict(list)
+    for entry in quarantine:
+        by_kind[re.split(r"[:;(]", entry.reason)[0]].append(entry)
+    kinds = sorted(by_kind.values(), key=len, reverse=True)
+    listed = [
+        f"{len(found)} x {found[0].reason} [{list_some([entry.name for entry in found])}]"
+        for found in kinds[:N_SHOWN]
+    ]
+    return ", ".join(listed) + (", and other reasons" if len(kinds) > N_SHOWN else "")
 
 
 def digest(content: bytes | memoryview) -> bytes:
     """The 16-byte digest of a picture's content."""
-    return blake2b(content, digest_size=16).digest()
+    return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def picture_digest(image: Image.Image) -> bytes:

@@ -9,10 +9,17 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from autotl.config import MAX_UNREADABLE
 from autotl.data.folders import read_folder
 from autotl.data.hub import read_hub
 from autotl.data.memory import read_arrays, read_items
-from autotl.data.records import JoinedSource, Records, build_table, join_test
+from autotl.data.records import (
+    JoinedSource,
+    Limits,
+    Records,
+    build_table,
+    join_test,
+)
 from autotl.data.table import ImageTable
 from autotl.data.tables import read_frame, read_table_file
 from autotl.errors import InputError
@@ -31,6 +38,7 @@ def read_dataset(
     group: Any = None,
     test: Any = None,
     trust_paths: bool = False,
+    max_unreadable: float = MAX_UNREADABLE,
 ) -> ImageTable:
     """Read labelled pictures of any kind.
 
@@ -45,7 +53,9 @@ def read_dataset(
         group: what keeps samples together on one side of a split: a column's name; for a folder
             ``"parent"``; for arrays an ``(n,)`` sequence.
         test: a test set of any of these kinds, with the same classes; all of it is the test part.
-        trust_paths: whether paths in a table file may lead out of its folder.
+        trust_paths: whether paths in a table file, and links, may lead out of the data set's
+            folder. URLs are never fetched.
+        max_unreadable: share of the pictures, in [0, 1], that may be missing or without class.
 
     Returns:
         The table; pictures are read on demand, and those that turn out not to be readable are for
@@ -55,18 +65,19 @@ def read_dataset(
         InputError: what is wrong, the value received, and what to do; several at once.
     """
     columns = {"image": image, "label": label, "group": group}
-    records = _read(dataset, columns, trust_paths)
+    limits = Limits(trust_paths, max_unreadable)
+    records = _read(dataset, columns, limits)
     if test is not None:
-        records = join_test(records, _read_test(test, columns, trust_paths))
+        records = join_test(records, _read_test(test, columns, limits))
     return build_table(records)
 
 
-def _read(dataset: Any, columns: dict[str, Any], trust_paths: bool) -> Records:
+def _read(dataset: Any, columns: dict[str, Any], limits: Limits) -> Records:
     if isinstance(dataset, (str, Path)):
-        return _read_path(Path(dataset).expanduser(), columns, trust_paths)
+        return _read_path(Path(dataset).expanduser(), columns, limits)
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(dataset, pandas.DataFrame):
-        return read_frame(dataset, **columns)
+        return read_frame(dataset, **columns, limits=limits)
     if _is_hub(dataset):
         return reduce(_append, read_hub(dataset, **columns))
     _refuse(columns, ("image", "label"), "only a table has columns")
@@ -76,22 +87,22 @@ def _read(dataset: Any, columns: dict[str, Any], trust_paths: bool) -> Records:
     _refuse(columns, ("group",), "give a table with a column for it instead")
     map_style = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
     if map_style and not isinstance(dataset, (Mapping, tuple, bytes)):
-        return read_items(dataset)
+        return read_items(dataset, limits)
     hint = "; give its .dataset" if hasattr(dataset, "dataset") else ""
     raise InputError(f"a data set may be {KINDS}; got {_described(dataset)}{hint}")
 
 
-def _read_path(path: Path, columns: dict[str, Any], trust_paths: bool) -> Records:
+def _read_path(path: Path, columns: dict[str, Any], limits: Limits) -> Records:
     if path.is_dir():
         remedy = f"{path} is a folder, whose sub-folders are the classes; give a CSV file instead"
         _refuse(columns, ("image", "label"), remedy)
-        return read_folder(path, columns["group"])
+        return read_folder(path, columns["group"], limits)
     if path.is_file():
-        return read_table_file(path, **columns, trust_paths=trust_paths)
+        return read_table_file(path, **columns, limits=limits)
     raise InputError(f"no such file or folder: {path} (looked for {path.absolute()})")
 
 
-def _read_test(test: Any, columns: dict[str, Any], trust_paths: bool) -> Records:
+def _read_test(test: Any, columns: dict[str, Any], limits: Limits) -> Records:
     """Read a test set; options that its kind doesn't know belong to the other data set."""
     is_folder = isinstance(test, (str, Path)) and Path(test).expanduser().is_dir()
     is_table = isinstance(test, (str, Path)) or hasattr(test, "columns") or _is_hub(test)
@@ -100,8 +111,8 @@ def _read_test(test: Any, columns: dict[str, Any], trust_paths: bool) -> Records
         usable = {"image": None, "label": None, "group": None}
         if is_folder and group == "parent":
             usable["group"] = group
-        return _read(test, usable, trust_paths)
-    return _read(test, {**columns, "group": group if isinstance(group, str) else None}, trust_paths)
+        return _read(test, usable, limits)
+    return _read(test, {**columns, "group": group if isinstance(group, str) else None}, limits)
 
 
 def _described(value: Any) -> str:

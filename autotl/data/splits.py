@@ -55,6 +55,12 @@ class Split:
     folds: tuple[Fold, ...]
     dropped: Indices = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
+    @classmethod
+    def without_held_out(cls, n_samples: int) -> Split:
+        """Everything to learn from and nothing to check on: fit to be measured, not to be used."""
+        everything, nothing = np.arange(n_samples), np.empty(0, dtype=np.int64)
+        return cls(everything, nothing, (Fold(everything, nothing),))
+
 
 def make_split(
     labels: Indices,

@@ -88,6 +88,10 @@ class ImageTable:
         """The name of a sample's picture."""
         return self.source.name(int(self.rows[sample]))
 
+    def is_test(self, sample: int) -> bool:
+        """Whether the data set's maker put the sample into the test part."""
+        return self.parts is not None and self.parts[sample] == Part.TEST
+
     def read(self, sample: int, min_size: int | None = None) -> Image.Image:
         """A sample's picture; see :meth:`ImageSource.read`."""
         return self.source.read(int(self.rows[sample]), min_size)

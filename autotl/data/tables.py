@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotl.data.files import FileSource, file_digests
-from autotl.data.records import (
-    PART_NAMES,
-    Records,
-    label_name,
-    list_some,
-    too_many_left_out,
-)
+from autotl.data.files import FileSource, file_digests, leading_out
+from autotl.data.records import PART_NAMES, Limits, Records, label_name, list_some
 from autotl.data.table import Part, Quarantined
 from autotl.errors import InputError, unknown
 
@@ -27,6 +22,8 @@ IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "image_path")
 LABEL_COLUMNS = ("label", "class", "target", "category", "y")
 SPLIT_COLUMN = "split"
 TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""As ``http://`` and ``file:/``; one letter is a drive."""
 
 
 def read_table_file(
@@ -34,7 +31,7 @@ def read_table_file(
     image: str | None = None,
     label: str | None = None,
     group: str | None = None,
-    trust_paths: bool = False,
+    limits: Limits | None = None,
 ) -> Records:
     """Read a CSV, TSV or Parquet file; picture paths are relative to its folder.
 
@@ -44,7 +41,7 @@ def read_table_file(
         image: the column of paths; None finds it by the usual names.
         label: the column of labels; None finds it by the usual names.
         group: the column of groups, or None; an empty cell is a group of its own.
-        trust_paths: whether paths may lead out of the file's folder.
+        limits: what to put up with; None for the defaults.
 
     Raises:
         InputError: all that is wrong with it, together.
@@ -52,7 +49,8 @@ def read_table_file(
     frame, origin = _load(path), f"table {path}"
     first_row = 0 if path.suffix.lower() == ".parquet" else 2  # line 1 of a text is its header
     folder = path.absolute().parent
-    return _read(frame, folder, origin, (image, label, group), first_row, trust_paths)
+    limits = limits or Limits()
+    return _read(frame, folder, origin, (image, label, group), first_row, limits)
 
 
 def read_frame(
@@ -60,19 +58,24 @@ def read_frame(
     image: str | None = None,
     label: str | None = None,
     group: str | None = None,
+    limits: Limits | None = None,
 ) -> Records:
     """Read a DataFrame; relative picture paths are relative to the current folder.
+
+    Where its paths lead is the caller's own affair.
 
     Args:
         frame: one row per picture.
         image: the column of paths; None finds it by the usual names.
         label: the column of labels; None finds it by the usual names.
         group: the column of groups, or None.
+        limits: what to put up with; None for the defaults.
 
     Raises:
         InputError: all that is wrong with it, together.
     """
-    return _read(frame, Path.cwd(), "the DataFrame", (image, label, group), 0, True)
+    limits = replace(limits or Limits(), trust_paths=True)
+    return _read(frame, Path.cwd(), "the DataFrame", (image, label, group), 0, limits)
 
 
 def _load(path: Path) -> pd.DataFrame:
@@ -85,7 +88,13 @@ def _load(path: Path) -> pd.DataFrame:
         raise InputError(f"table {path} is empty (0 bytes)")
     try:
         if kind == ".parquet":
-            return pd.read_parquet(path)
+            from pyarrow.parquet import ParquetFile
+
+            with ParquetFile(path) as file:
+                content = file.read()
+            content.validate(full=True)  # else damaged text is only found where it is used
+            of_parquet: pd.DataFrame = content.to_pandas()
+            return of_parquet
         frame = pd.read_csv(
             path,
             sep="\t" if kind == ".tsv" else _separator(path),
@@ -96,7 +105,9 @@ def _load(path: Path) -> pd.DataFrame:
         )
     except UnicodeDecodeError as error:
         raise InputError(f"table {path} isn't UTF-8 text ({error}); save it as UTF-8") from error
-    except (ValueError, OSError, KeyError) as error:  # ParserError, EmptyDataError, ArrowInvalid
+    except MemoryError:
+        raise
+    except Exception as error:  # pandas and Arrow raise any kind on a damaged file
         raise InputError(f"table {path} can't be read as {kind[1:].upper()}: {error}") from error
     if not isinstance(frame.index, pd.RangeIndex):
         raise InputError(f"rows of table {path} have more fields than its header has names")
@@ -115,7 +126,7 @@ def _read(
     origin: str,
     columns: tuple[str | None, str | None, str | None],
     first_row: int,
-    trust_paths: bool,
+    limits: Limits,
 ) -> Records:
     """Check the columns, then the cells, then the files; rows are numbered from ``first_row``."""
     image, label, group = _columns(frame, origin, *columns)
@@ -132,22 +143,13 @@ def _read(
     labels = _names(frame[label].tolist())
     problems = _gaps(paths, f"path in column {image!r} of {origin}", first_row)
     problems += _gaps(labels, f"label in column {label!r} of {origin}", first_row)
-    leaving = [] if trust_paths else [i for i, name in enumerate(names) if _leaves(name)]
-    if leaving:
-        problems.append(
-            f"paths that lead out of the folder {root} of {origin}: "
-            f"{list_some([f'row {i + first_row} ({paths[i]})' for i in leaving])}; move the "
-            "pictures there, or give trust_paths=True if you trust the file"
-        )
+    problems += _foreign(paths, names, root, origin, first_row, limits)
     if problems:
         raise InputError.of(problems)
     here = [os.path.isfile(os.path.join(root, name)) for name in names]
-    missing = [name for name, is_here in zip(names, here, strict=True) if not is_here]
-    if too_many_left_out(len(missing), len(names)):
-        raise InputError(
-            f"{len(missing)} of {len(names)} pictures of {origin} aren't there: "
-            f"{list_some(missing)}; paths are relative to {root}"
-        )
+    absent = [name for name, is_here in zip(names, here, strict=True) if not is_here]
+    quarantine = tuple(Quarantined(name, "no such file") for name in absent)
+    limits.refuse_many(quarantine, len(names), origin, f"paths are relative to {root}; ")
     kept = tuple(compress(names, here))
     groups = None if group is None else _names(frame[group].tolist())
     parts = _parts(frame)
@@ -158,7 +160,7 @@ def _read(
         digests=file_digests(str(root), kept),
         groups=None if groups is None else list(compress(groups, here)),
         parts=None if parts is None else list(compress(parts, here)),
-        quarantine=tuple(Quarantined(name, "no such file") for name in missing),
+        quarantine=quarantine,
         origin=origin,
     )
 
@@ -171,6 +173,38 @@ def _gaps(values: Sequence[str | None], what: str, first_row: int) -> list[str]:
         f"no {what} in {len(empty)} of {len(values)} rows: row {list_some(empty)}; fill them in "
         "or drop those rows"
     ]
+
+
+def _foreign(
+    paths: Sequence[str | None],
+    names: Sequence[str],
+    root: Path,
+    origin: str,
+    first_row: int,
+    limits: Limits,
+) -> list[str]:
+    """What is wrong with paths to elsewhere: URLs, and paths or links out of the folder."""
+
+    def listed(rows: Sequence[int]) -> str:
+        return list_some([f"row {i + first_row} ({paths[i]})" for i in rows])
+
+    problems = []
+    urls = [i for i, path in enumerate(paths) if path is not None and _URL.match(path)]
+    if urls:
+        problems.append(
+            f"URLs instead of paths in {origin}: {listed(urls)}; nothing is fetched from a "
+            "network: download the pictures and give their paths"
+        )
+    if not limits.trust_paths:
+        is_url = set(urls)
+        leaving = [i for i in leading_out(str(root), names) if i not in is_url and paths[i]]
+        if leaving:
+            problems.append(
+                f"paths or links that lead out of the folder {root} of {origin}: "
+                f"{listed(leaving)}; move the pictures there, or give trust_paths=True "
+                "(--trust-paths) if you trust the file"
+            )
+    return problems
 
 
 def _columns(

@@ -16,6 +16,7 @@ from autotl.analysis.feature_map import FeatureMap
 from autotl.analysis.landmarks import landmarks_for
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.rules import CLOSE_SIMILARITY, FAR_SIMILARITY, RULES
+from autotl.naming import BackboneName
 from autotl.recommend import analysis_charts, charts, views
 from autotl.recommend.page import file_name, render_page, thumbnail
 from autotl.recommend.words import UNKNOWN, one_line, sentence, short_count, short_name
@@ -143,8 +144,8 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
 
 
 def _names(profile: DatasetProfile) -> dict[str, str]:
-    """What to call each backbone: its architecture, and the weights' file if that isn't enough."""
-    architectures = [name.partition("@")[0] for name in profile.backbones]
+    """What to call each backbone: without its weights' file, if that is enough."""
+    architectures = [BackboneName.of(name).without_file for name in profile.backbones]
     return {
         name: one_line(short if architectures.count(short) == 1 else short_name(name))
         for name, short in zip(profile.backbones, architectures, strict=True)
@@ -169,7 +170,7 @@ def _recommendation(analysis: Analysis, names: Mapping[str, str]) -> str:
         nearest = max(known, key=lambda name: known[name])
         words.append(
             f"They look {_nearness(known[nearest])} what `{names[nearest]}` was trained on "
-            f"(similarity {known[nearest]:.2f} of 1)."
+            f"(similarity {known[nearest]:.2f}: {_farther(known[nearest])})."
         )
     if profile.sufficiency is not None:
         words.append(sentence(str(profile.sufficiency.learning_curve)))
@@ -178,6 +179,10 @@ def _recommendation(analysis: Analysis, names: Mapping[str, str]) -> str:
         "the test."
     )
     return " ".join(words)
+
+
+def _farther(similarity: float) -> str:
+    return f"{100 * similarity:.0f} % of known data sets lie farther off"
 
 
 def _nearness(similarity: float) -> str:
@@ -201,7 +206,7 @@ def _tiles(profile: DatasetProfile) -> list[tuple[str, str, str]]:
         (
             "domain similarity",
             UNKNOWN if best is None else f"{best:.2f}",
-            "unknown for every backbone" if best is None else "of 1; the nearest backbone",
+            "unknown for every backbone" if best is None else _farther(best),
         ),
     ]
     curve = None if profile.sufficiency is None else profile.sufficiency.learning_curve

@@ -27,9 +27,13 @@ from autotl.strategies.fitted import FittedModel
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
+
+    from autotl.export.files import ExportedModel
 
 FORMAT = 1
 _MODEL, _DESCRIPTION, _LEADERBOARD = "model.safetensors", "model.json", "leaderboard.csv"
+_CARD = "model_card.md"
 _BATCH = 256
 _FETCHING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"}
 """Arguments of ``timm.create_model`` that make it read weights."""
@@ -55,6 +59,7 @@ class Recommendation:
         tracking_uri: of the MLflow store that has the records.
         decision: the verdict with all its figures; None after :func:`autotl.load`.
         test: what the locked test set said; None after :func:`autotl.load`.
+        test_metrics: after :func:`autotl.load`, every metric's value on the locked test set.
     """
 
     strategy: str
@@ -72,6 +77,7 @@ class Recommendation:
     tracking_uri: str = ""
     decision: Decision | None = field(default=None, repr=False)
     test: TestScore | None = field(default=None, repr=False)
+    test_metrics: Mapping[str, float] = field(default_factory=dict)
 
     def explain(self) -> str:
         """The recommendation in a few plain sentences."""
@@ -124,7 +130,14 @@ class Recommendation:
             return np.empty((0, len(self.class_names)), dtype=np.float32)
         return np.concatenate(found)
 
-    def score(self, dataset: Any, *, image: str | None = None, label: str | None = None) -> float:
+    def score(
+        self,
+        dataset: Any,
+        *,
+        image: str | None = None,
+        label: str | None = None,
+        trust_paths: bool = False,
+    ) -> float:
         """The value of :attr:`metric` on another labelled data set.
 
         Args:
@@ -132,11 +145,12 @@ class Recommendation:
                 model's.
             image: column of image paths, for tables.
             label: column of labels, for tables.
+            trust_paths: as for :func:`autotl.fit`.
 
         Raises:
             InputError: for a class that the model doesn't know, or pictures that can't be read.
         """
-        table = read_dataset(dataset, image=image, label=label)
+        table = read_dataset(dataset, image=image, label=label, trust_paths=trust_paths)
         strange = sorted(set(table.class_names) - set(self.class_names))
         if strange:
             raise InputError(
@@ -147,8 +161,52 @@ class Recommendation:
         probabilities = self.predict_proba(_named(table, i, size) for i in range(len(table)))
         return METRICS[self.metric].value(index[table.labels], probabilities)
 
+    def export(
+        self, path: str | Path, format: str = "onnx", *, images: Iterable[Any] | None = None
+    ) -> ExportedModel:
+        """Write the model into one file that predicts without autotl.
+
+        Its input is ``pictures``, ``(n, h, w, 3) uint8`` of any size; its output
+        ``probabilities``, ``(n, n_classes) float32``. Resizing, normalisation and the calibrated
+        softmax are inside. The file is checked before it appears: on real pictures its labels must
+        be those of :meth:`predict` and its probabilities may differ by 1e-3.
+
+        Args:
+            path: of the file, which is replaced if it exists.
+            format: ``onnx`` (class names as JSON in the metadata ``class_names``; needs the extra
+                ``autotl[onnx]``) or ``torch``, an exported program for ``torch.export.load``.
+            images: to check it on, as for :meth:`predict`, in a sequence; None: photographs and
+                scans that come with scikit-learn.
+
+        Raises:
+            InputError: if a package is missing, the architecture can't be exported, the file can't
+                be written, or it predicts otherwise than the model.
+        """
+        from autotl.recommend.exporting import export
+
+        return export(self, path, format, images)
+
+    def to_timm(self) -> torch.nn.Module:
+        """The model as a plain timm model, whose softmax gives the probabilities.
+
+        Raises:
+            InputError: if no timm model is the same function, as for a bottleneck that reads
+                other layers than the last.
+        """
+        from autotl.export.as_timm import to_timm
+
+        return to_timm(self.model, self.class_names)
+
+    def model_card(self) -> str:
+        """What the model is, how good, and where its limits are, in Markdown."""
+        from autotl.recommend.card import model_card
+
+        return model_card(self)
+
     def save(self, folder: str | Path) -> Path:
-        """Write the model: ``model.safetensors``, ``model.json`` and ``leaderboard.csv``.
+        """Write the model, its leaderboard and its model card.
+
+        ``model.safetensors``, ``model.json``, ``leaderboard.csv`` and ``model_card.md``.
 
         No pickle: reading it back runs nobody's code.
 
@@ -170,11 +228,13 @@ class Recommendation:
                 "model": self.model.as_json(),
                 "report_path": None if self.report_path is None else str(self.report_path),
                 "tracking_uri": self.tracking_uri,
+                "test_metrics": dict(self.test_metrics if self.test is None else self.test.metrics),
             }
             part = folder / f"{_MODEL}.part"
             save_file(self.model.tensors(), part)
             os.replace(part, folder / _MODEL)
             self.table.to_csv(folder / _LEADERBOARD, index=False)
+            (folder / _CARD).write_text(self.model_card(), encoding="utf-8")
             part = folder / f"{_DESCRIPTION}.part"
             part.write_text(json.dumps(description, indent=1), encoding="utf-8")
             os.replace(part, folder / _DESCRIPTION)
@@ -230,6 +290,7 @@ def load(folder: str | Path, device: str = "auto") -> Recommendation:
             report_path=Path(report) if report and Path(report).is_file() else None,
             model_path=folder,
             tracking_uri=values["tracking_uri"],
+            test_metrics=dict(values.get("test_metrics", {})),
         )
     except (OSError, LookupError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         if isinstance(error, InputError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
+
+from autotl.naming import BackboneName
 
 UNKNOWN = "–"  # noqa: RUF001 (an en dash, as tables show a figure that isn't there)
 
@@ -82,8 +83,7 @@ def format_seconds(seconds: float) -> str:
 
 def short_name(backbone: object) -> str:
     """A backbone's name without the folders of its weights file."""
-    name, at, file = str(backbone).partition("@")
-    return f"{name}{at}{PurePath(file).name}"
+    return BackboneName.of(str(backbone)).short
 
 
 def counted(n: int, noun: str) -> str:
@@ -177,6 +177,10 @@ def _describe_bottleneck(config: Mapping[str, Any], num_stages: int | None) -> s
     else:
         where = "all stages joined" if num_stages is None else f"all {num_stages} stages joined"
     parts = [f"{head} on frozen features of `{config['backbone']}`: {where}"]
+    if config.get("max_width"):
+        parts.append("averaged over cells of the picture")
+    if config.get("kept", 1.0) < 1.0:
+        parts.append(f"the {100 * config['kept']:.0f} % of them that weigh most")
     if config.get("C") == "auto":
         parts.append("C chosen on held-out training samples")
     elif "C" in config:

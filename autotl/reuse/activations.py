@@ -33,6 +33,10 @@ _LEAST = 16
 """A CPU rounds otherwise in smaller batches: they are filled up to this."""
 
 
+_Network = tuple[str, int]
+"""Weights and the size of the pictures, for which some networks are built."""
+
+
 class View(Protocol):
     """A fixed augmented version of every picture."""
 
@@ -95,9 +99,9 @@ class ActivationStore:
 
     def _forget(self) -> None:
         self._entries = Entries(self._quota, 0 if self._shared else self._memory_bytes)
-        self._channels: dict[str, list[int]] = {}
-        self._networks: dict[str, StagedNetwork] = {}
-        self._uppers: dict[tuple[str, int], StagedNetwork | None] = {}
+        self._known_widths: dict[tuple[_Network, int], list[int]] = {}
+        self._networks: dict[_Network, StagedNetwork] = {}
+        self._uppers: dict[tuple[_Network, int], StagedNetwork | None] = {}
         self._views: dict[int, PixelView] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -135,7 +139,7 @@ class ActivationStore:
 
     def release(self, backbone: Backbone) -> None:
         """Free the memory of a network until it is needed again; what is kept of it stays."""
-        self._networks.pop(backbone.weights_hash, None)
+        self._networks.pop(_network_of(backbone), None)
 
     @property
     def meter(self) -> Meter:
@@ -193,35 +197,38 @@ class ActivationStore:
         depths: Sequence[int],
         samples: NDArray[np.int64] | None = None,
         watcher: Watcher | None = None,
+        max_width: int = 0,
     ) -> NDArray[np.float32]:
         """Pooled activations of pictures at these depths, side by side, in fp32.
 
-        One forward pass serves every depth, and the watcher. Pictures that the watcher must see are
-        passed through the network even if their features are held.
+        One forward pass serves every depth, and the watcher; each ``max_width`` takes its own.
+        Pictures that the watcher must see are passed through the network even if their features
+        are held.
 
         Args:
             backbone: with pretrained weights.
             depths: ascending, each in ``1 ... backbone.num_stages``.
             samples: ``(k,)``, which pictures; None: all.
             watcher: looks on; its pictures must be among ``samples``.
+            max_width: up to which maps are averaged over cells, see :meth:`StagedNetwork.features`.
 
         Returns:
-            ``(k, sum of the depths' channels)``.
+            ``(k, sum of the depths' widths)``.
         """
         pixels = self._view(backbone.image_size)
-        widths = self._widths(backbone)
+        widths = self._widths(backbone, max_width)
         columns = np.concatenate(
             [np.arange(sum(widths[: depth - 1]), sum(widths[:depth])) for depth in depths]
         )
         samples = np.arange(len(pixels)) if samples is None else samples
         found = np.empty((len(samples), len(columns)), dtype=np.float32)
-        name = self._features_name(backbone)
+        name = self._features_name(backbone, max_width)
         each_s = self._speeds[backbone.name].forward_s
         seen = np.zeros(len(pixels), dtype=bool)
 
         def compute(chosen: NDArray[np.int64]) -> Tensor:
             seen[chosen] = True
-            return self._pooled(backbone, chosen, watcher)
+            return self._pooled(backbone, chosen, watcher, max_width)
 
         with self._alone(name):
             for start in range(0, len(samples), _BATCH):
@@ -247,10 +254,10 @@ class ActivationStore:
         """Share of the activations of these samples that needn't be computed any more."""
         return self._held_share(self._name(backbone, depth, view), backbone, samples)
 
-    def features_held_share(self, backbone: Backbone) -> float:
+    def features_held_share(self, backbone: Backbone, max_width: int = 0) -> float:
         """Share of all pictures whose pooled features needn't be computed any more."""
         everything = np.arange(len(self._view(backbone.image_size)))
-        return self._held_share(self._features_name(backbone), backbone, everything)
+        return self._held_share(self._features_name(backbone, max_width), backbone, everything)
 
     def _held_share(self, name: str, backbone: Backbone, samples: NDArray[np.int64]) -> float:
         held = self._entries.held(name, self._view(backbone.image_size).rows[samples])
@@ -267,14 +274,18 @@ class ActivationStore:
         return 0 if self._quota is None else sum(e.n_bytes for e in self._quota.entries())
 
     def _pooled(
-        self, backbone: Backbone, samples: NDArray[np.int64], watcher: Watcher | None
+        self,
+        backbone: Backbone,
+        samples: NDArray[np.int64],
+        watcher: Watcher | None,
+        max_width: int,
     ) -> Tensor:
         """Pooled activations at all depths, side by side, from a forward pass."""
         network = self._network(backbone)
         x = self._input(backbone, _filled(samples), None)
         watched = nullcontext() if watcher is None else watcher.watching(network, samples)
         with torch.no_grad(), watched:
-            read = network.features(x, range(1, network.num_stages + 1))
+            read = network.features(x, range(1, network.num_stages + 1), max_width)
         return torch.cat(read, dim=1)[: len(samples)]
 
     def _compute(
@@ -314,29 +325,31 @@ class ActivationStore:
 
     def _network(self, backbone: Backbone) -> StagedNetwork:
         """The pretrained network, made once."""
-        if backbone.weights_hash not in self._networks:
+        key = _network_of(backbone)
+        if key not in self._networks:
             network = backbone.create(1, pretrained=True).requires_grad_(False).to(self._device)
             layout = self._speeds[backbone.name].memory_format
-            self._networks[backbone.weights_hash] = network.to(memory_format=layout).eval()
-        return self._networks[backbone.weights_hash]
+            self._networks[key] = network.to(memory_format=layout).eval()
+        return self._networks[key]
 
     def _upper(self, backbone: Backbone, depth: int) -> StagedNetwork | None:
         """The pretrained network above a depth, made once; None if it can't be cut there."""
-        key = (backbone.weights_hash, depth)
+        key = (_network_of(backbone), depth)
         if key not in self._uppers:
             upper = cut(self._network(backbone), depth, backbone.image_size)
             self._uppers[key] = None if upper is None else upper.eval()
         return self._uppers[key]
 
-    def _widths(self, backbone: Backbone) -> list[int]:
-        """Channels of the pooled activation at each depth."""
-        if backbone.weights_hash not in self._channels:
+    def _widths(self, backbone: Backbone, max_width: int) -> list[int]:
+        """Width of the pooled activation at each depth."""
+        key = (_network_of(backbone), max_width)
+        if key not in self._known_widths:
             network = self._network(backbone)
             x = torch.zeros((1, 3, backbone.image_size, backbone.image_size), device=self._device)
             with torch.no_grad():
-                read = network.features(x, range(1, network.num_stages + 1))
-            self._channels[backbone.weights_hash] = [values.shape[1] for values in read]
-        return self._channels[backbone.weights_hash]
+                read = network.features(x, range(1, network.num_stages + 1), max_width)
+            self._known_widths[key] = [values.shape[1] for values in read]
+        return self._known_widths[key]
 
     def _view(self, image_size: int) -> PixelView:
         if image_size not in self._views:
@@ -351,8 +364,9 @@ class ActivationStore:
         shown = "plain" if view is None else view.key
         return f"{family}-{self._view(backbone.image_size).name}+{shown}"
 
-    def _features_name(self, backbone: Backbone) -> str:
-        return f"features-{backbone.weights_hash}-{self._view(backbone.image_size).name}"
+    def _features_name(self, backbone: Backbone, max_width: int) -> str:
+        kind = f"features{max_width}" if max_width else "features"
+        return f"{kind}-{backbone.weights_hash}-{self._view(backbone.image_size).name}"
 
     def _alone(self, name: str) -> AbstractContextManager[object]:
         """Where processes share the store, only one computes an entry and the others wait."""
@@ -360,6 +374,10 @@ class ActivationStore:
             return nullcontext()
         self._quota.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self._quota.folder / f".{name}.lock")
+
+
+def _network_of(backbone: Backbone) -> _Network:
+    return backbone.weights_hash, backbone.image_size
 
 
 def _filled(samples: NDArray[np.int64]) -> NDArray[np.int64]:

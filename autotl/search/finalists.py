@@ -123,7 +123,7 @@ def repeat_finalists(
         if _SPARE * sum(record.seconds for record in missing) > deadline.left_s():
             return True
         for record in missing:
-            again = _run(record, repeat, task, profile, fit_run, deadline, progress)
+            again = _run(record, repeat, task, profile, store, fit_run, deadline, progress)
             with uninterrupted():
                 store.save(again)
             if again.state == "interrupted":
@@ -147,6 +147,7 @@ def _run(
     repeat: int,
     task: Task,
     profile: DatasetProfile,
+    store: TrialStore,
     fit_run: FitRun,
     deadline: Deadline,
     progress: Progress,
@@ -154,6 +155,7 @@ def _run(
     strategy = STRATEGIES[record.strategy]
     config = strategy.Config.model_validate(dict(record.config))
     seed = task.seed + repeat
+    checkpoint = store.checkpoint(record.number, record.strategy, config, seed, repeat)
     again = run_trial(
         FixedTrial({}, record.number),
         strategy,
@@ -164,7 +166,9 @@ def _run(
         deadline,
         progress,
         record.seconds,
+        checkpoint,
     )
+    checkpoint.clear()
     fit_run.tag_trial(
         again.run_id, {"autotl.kind": "repeat", "repeat_of": record.number, "repeat": repeat}
     )
@@ -179,5 +183,8 @@ class _Seeded:
         self._fit_run = fit_run
         self._seed = seed
 
-    def start_trial(self, number: int, strategy: str, params: Mapping[str, object]) -> TrialRun:
-        return self._fit_run.start_trial(number, strategy, {"seed": self._seed, **params})
+    def start_trial(
+        self, number: int, strategy: str, params: Mapping[str, object], run_id: str = ""
+    ) -> TrialRun:
+        seeded = {"seed": self._seed, **params}
+        return self._fit_run.start_trial(number, strategy, seeded, run_id)

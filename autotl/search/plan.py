@@ -61,6 +61,7 @@ class Plan:
         params: what an arm's trial answers to which parameter; others are drawn.
         fits: whether a trial of so many seconds still fits into the time.
         n_trials: that the study may have; None: no limit.
+        is_timed: whether the search has to end in a time; if not, no clock is asked.
     """
 
     arms: Sequence[Arm]
@@ -69,6 +70,7 @@ class Plan:
     params: Callable[[Arm], Mapping[str, Any]]
     fits: Callable[[float], bool]
     n_trials: int | None = None
+    is_timed: bool = True
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -96,7 +98,9 @@ class Plan:
         ended = [(t, arm) for t, arm in known if t.state == TrialState.COMPLETE]
         seen = _telling([Seen(arm, t.value) for t, arm in ended if t.value is not None])
         worked = {(entry.arm.strategy, entry.arm.backbone) for entry in seen}
-        factors = {name: correction(trials, name) for name in self.strategies}
+        factors = dict.fromkeys(self.strategies, 1.0)
+        if self.is_timed:
+            factors = {name: correction(trials, name) for name in self.strategies}
         options = [
             Option(arm, seconds)
             for arm in self.arms
@@ -131,7 +135,10 @@ class Plan:
         untried = set(self.strategies) - {arm.strategy for _, arm in known}
         n_begun = n_counted([trial for trial, _ in known])
         is_last_turn = self.n_trials is not None and self.n_trials - n_begun <= len(untried)
-        spent_s = sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial, _ in known)
+        if self.is_timed:
+            spent_s = sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial, _ in known)
+        else:
+            spent_s = sum(self.price(arm) for _, arm in known if arm.backbone)
         for name in self.strategies:
             if name not in untried:
                 continue

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotl.strategies.bottleneck import LAYERS
+from autotl.strategies.bottleneck import CELLS_WIDTH, KEPT, LAYERS
+
+HEADS = ("svm", "logistic")
 
 FIRST_STAGES = 0.4
 """What "the first layers" are: this share of the stages."""
@@ -82,6 +84,13 @@ def _bottleneck(layers: str, head: str) -> Recipe:
     return Recipe("bottleneck", f"{layers}-{head}", source, settings, epochs_share=0.0)
 
 
+def _selected(head: str) -> Recipe:
+    """The most useful of all stages' features, these averaged over cells."""
+    source = "Head2Toe, Evci et al. 2022, arXiv 2201.03529"
+    settings = _changed({}, layers="all", head=head, C="auto", max_width=CELLS_WIDTH, kept=KEPT)
+    return Recipe("bottleneck", f"selected-{head}", source, settings, epochs_share=0.0)
+
+
 def _finetune(name: str, source: str, settings: Settings, epochs_share: float = 1.0) -> Recipe:
     return Recipe("finetune", name, source, settings, epochs_share)
 
@@ -91,7 +100,8 @@ _STRONG = "a strong default: everything trained at one rate"
 _FOLKLORE = "common practice, e.g. the CS231n notes on transfer learning"
 
 RECIPES: tuple[Recipe, ...] = (
-    *(_bottleneck(layers, head) for layers in LAYERS for head in ("svm", "logistic")),
+    *(_bottleneck(layers, head) for layers in LAYERS for head in HEADS),
+    *(_selected(head) for head in HEADS),
     *(_finetune(name, _STRONG, _changed(_FULL, lr=lr)) for name, lr in _RATES.items()),
     _finetune("full-2e-3-short", _STRONG, _changed(_FULL), epochs_share=1 / 3),
     _finetune("tenth", _FOLKLORE, _changed(_FULL, lr_ratio=0.1)),

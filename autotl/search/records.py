@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 
-from autotl.strategies.base import CurvePoint, TrialRecord, TrialResult
+from autotl.strategies.base import CurvePoint, StrategyConfig, TrialRecord, TrialResult
+from autotl.strategies.checkpoint import TrialCheckpoint
 from autotl.strategies.fitted import FittedModel
+
+RUNNING = "running"
+"""The folder of running trials' states, in that of the trials."""
 
 
 class TrialStore:
@@ -29,7 +36,7 @@ class TrialStore:
     def save(self, record: TrialRecord) -> None:
         """Write an ended trial; the JSON file comes last, so that what has one is complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        stem = f"{record.number:05d}" + (f"-{record.repeat}" if record.repeat else "")
+        stem = _stem(record.number, record.repeat)
         values = {
             "number": record.number,
             "strategy": record.strategy,
@@ -85,6 +92,28 @@ class TrialStore:
         save_file(model.tensors(), part, metadata=description)
         os.replace(part, file)
 
+    def checkpoint(
+        self, number: int, strategy: str, config: StrategyConfig, seed: int, repeat: int = 0
+    ) -> TrialCheckpoint:
+        """Where a running trial keeps its state.
+
+        Args:
+            number: of the trial.
+            strategy: its name.
+            config: its settings.
+            seed: of its training.
+            repeat: as of a record.
+        """
+        trial = f"{strategy} {config.model_dump_json()} seed={seed} torch={torch.__version__}"
+        return TrialCheckpoint(self.folder / RUNNING / _stem(number, repeat), trial)
+
+    def clear_checkpoints(self, going_on: Collection[int]) -> None:
+        """Forget the states of all trials but these."""
+        kept = {_stem(number) for number in going_on}
+        for folder in (self.folder / RUNNING).glob("*"):
+            if folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def model_file(self, number: int) -> Path:
         """Where a trial's model is, if it is kept."""
         return self.folder / f"{number:05d}.safetensors"
@@ -103,6 +132,10 @@ class TrialStore:
         with safe_open(file, framework="pt") as opened:
             description = json.loads(opened.metadata()["model"])
         return FittedModel.build(description, load_file(file))
+
+
+def _stem(number: int, repeat: int = 0) -> str:
+    return f"{number:05d}" + (f"-{repeat}" if repeat else "")
 
 
 def _read(file: Path) -> TrialRecord:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
+import numpy as np
 from optuna import Study
 from optuna.distributions import (
     BaseDistribution,
@@ -33,7 +34,8 @@ class StrategySampler(BaseSampler):
 
     Args:
         plan: says which arm is next.
-        seed: of the draws.
+        seed: of the draws; those of a trial depend on it, the trial's number and the trials that
+            have ended, not on what this process has drawn before.
         n_startup_trials: finished trials of a strategy before its TPE leaves random search.
     """
 
@@ -41,7 +43,7 @@ class StrategySampler(BaseSampler):
         self._plan = plan
         self._seed = seed
         self._n_startup_trials = n_startup_trials
-        self._tpes: dict[str, TPESampler] = {}
+        self._tpes: dict[tuple[str, int], TPESampler] = {}
         self._chosen: tuple[int, Arm] | None = None
         self._planned: Choice | None = None
 
@@ -61,7 +63,7 @@ class StrategySampler(BaseSampler):
         arm = self._arm(study, trial)
         space: dict[str, BaseDistribution] = {}
         if arm.recipe == DRAWN:
-            space = self._tpe(arm.strategy).infer_relative_search_space(
+            space = self._tpe(arm.strategy, trial.number).infer_relative_search_space(
                 _OwnTrials(study, arm.strategy),  # type: ignore[arg-type]
                 trial,
             )
@@ -75,7 +77,7 @@ class StrategySampler(BaseSampler):
         """The strategy and its jointly modelled parameters."""
         strategy = self._arm(study, trial).strategy
         own = {name: space for name, space in search_space.items() if name != STRATEGY}
-        params = self._tpe(strategy).sample_relative(
+        params = self._tpe(strategy, trial.number).sample_relative(
             _OwnTrials(study, strategy),  # type: ignore[arg-type]
             trial,
             own,
@@ -96,25 +98,21 @@ class StrategySampler(BaseSampler):
         answered = self._answers(arm)
         if param_name in answered:
             return _nearest(answered[param_name], param_distribution)
-        return self._tpe(arm.strategy).sample_independent(
+        return self._tpe(arm.strategy, trial.number).sample_independent(
             _OwnTrials(study, arm.strategy),  # type: ignore[arg-type]
             trial,
             param_name,
             param_distribution,
         )
 
-    def reseed_rng(self) -> None:
-        """Called in each worker process: workers draw differently."""
-        for tpe in self._tpes.values():
-            tpe.reseed_rng()
-
-    def _tpe(self, strategy: str) -> TPESampler:
-        if strategy not in self._tpes:
-            self._tpes[strategy] = TPESampler(
-                n_startup_trials=self._n_startup_trials,
-                seed=self._seed + self._plan.strategies.index(strategy),
-            )
-        return self._tpes[strategy]
+    def _tpe(self, strategy: str, number: int) -> TPESampler:
+        """Of a strategy for one trial: a trial that is run again gets what it got before."""
+        if (strategy, number) not in self._tpes:
+            parts = (self._seed, self._plan.strategies.index(strategy), number)
+            seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
+            tpe = TPESampler(n_startup_trials=self._n_startup_trials, seed=seed)
+            self._tpes = {(strategy, number): tpe}
+        return self._tpes[strategy, number]
 
     def _answers(self, arm: Arm) -> dict[str, Any]:
         return dict(self._plan.params(arm)) if arm.backbone else {}

@@ -19,6 +19,7 @@ from autotl.search.arms import arms_of, config_of, params_of
 from autotl.search.budget import SearchBudget
 from autotl.search.interrupts import uninterrupted
 from autotl.search.knowledge import DRAWN, Arm
+from autotl.search.nominal import nominal_task
 from autotl.search.objective import run_trial, tell
 from autotl.search.plan import (
     REPEATED,
@@ -137,6 +138,7 @@ def run_worker(
         profile,
         lambda seconds: budget.fits(seconds, _best_s(study)),
         spec.n_trials,
+        is_timed=spec.deadline.at is not None,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -155,6 +157,8 @@ def plan_for(
     profile: DatasetProfile,
     fits: Callable[[float], bool],
     n_trials: int | None = None,
+    *,
+    is_timed: bool = True,
 ) -> Plan:
     """The plan of a search.
 
@@ -164,14 +168,22 @@ def plan_for(
         profile: of the data set.
         fits: whether a trial of so many seconds still fits into the time.
         n_trials: that the study may have; None: no limit.
+        is_timed: whether it has to end in a time; if not, nothing hangs on a clock.
     """
     arms = arms_of(strategies, profile)
+    priced = task if is_timed else nominal_task(task)
 
     def price(arm: Arm) -> float:
-        return STRATEGIES[arm.strategy].cost(config_of(arm, profile), task)
+        return STRATEGIES[arm.strategy].cost(config_of(arm, profile), priced)
 
     return Plan(
-        arms, price, allocation_for(task), lambda arm: params_of(arm, profile), fits, n_trials
+        arms=arms,
+        price=price,
+        allocation=allocation_for(task),
+        params=lambda arm: params_of(arm, profile),
+        fits=fits,
+        n_trials=n_trials,
+        is_timed=is_timed,
     )
 
 
@@ -222,17 +234,23 @@ def _run_trials(
                 deadline = NEVER if best_s is None else budget.deadline_for(predicted_s, best_s)
                 origin = _origin(study, trial)
             n_passed_over = 0
+            checkpoint = store.checkpoint(trial.number, strategy.name, config, task.seed)
             record = run_trial(
-                trial, strategy, config, task, profile, fit_run, deadline, progress, predicted_s
+                *(trial, strategy, config, task, profile, fit_run, deadline, progress),
+                predicted_s,
+                checkpoint,
             )
             record = replace(record, cost_s=cost_s, recipe=origin.get("recipe", ""))
-        except BaseException:
+        except BaseException as error:
             with uninterrupted():
+                if isinstance(error, KeyboardInterrupt):
+                    trial.set_user_attr(STATE, "interrupted")
                 study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             raise
         with uninterrupted():
             store.save(record)
             tell(study, trial, record)
+            checkpoint.clear()
             if origin:
                 fit_run.tag_trial(record.run_id, origin)
         if record.state == "interrupted":

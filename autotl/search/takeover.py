@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -14,15 +15,30 @@ from optuna.trial import FrozenTrial, TrialState
 from autotl.analysis.profile import DatasetProfile
 from autotl.errors import InputError
 from autotl.search.knowledge import DRAWN
-from autotl.search.objective import OPTUNA_STATES
-from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, UNAFFORDABLE, arm_of
+from autotl.search.objective import BOUND, OPTUNA_STATES, RUN
+from autotl.search.plan import (
+    ARM,
+    COST,
+    SECONDS,
+    STATE,
+    STRATEGY,
+    UNAFFORDABLE,
+    arm_of,
+    strategy_of,
+)
 from autotl.search.records import TrialStore
 from autotl.search.space import choices_of, within
+from autotl.search.storage import open_storage
 from autotl.search.warm_start import HELD, ORIGIN
 from autotl.strategies.base import Strategy, TrialRecord
 
+if TYPE_CHECKING:
+    from autotl.search.study import StudySpec
+
 _WITHOUT_RESULT = (UNAFFORDABLE, "deadline", "interrupted")
-_KILLED = "its process was killed"
+_KILLS = "killed"
+"""The user attribute that counts how often in a row a trial was killed at the same epoch."""
+MAX_KILLS = 3
 _CHOICES = "autotl.choices"
 """The study's attribute that holds what its parameters choose among; set when it is complete."""
 _FIXED = "fixed_params"
@@ -45,9 +61,10 @@ def take_up(
 ) -> bool:
     """Make a study ready to go on.
 
-    Trials that a killed process left running are told as what their record says, or failed. What
-    was tried on purpose, a recipe or a warm start, and got no result since the time was up or the
-    fit was interrupted, gets another turn; what a process was killed in, once.
+    Trials that a killed process left running are told as what their record says; without one they
+    are run again, under their numbers and with their settings, from their last checkpoint if there
+    is one. What was tried on purpose, a recipe or a warm start, and got no result since the time
+    was up or the fit was interrupted, gets another turn.
 
     Args:
         storage: Optuna's.
@@ -62,7 +79,8 @@ def take_up(
     Raises:
         InputError: if its trials can't be compared with new ones.
     """
-    records = {record.number: record for record in TrialStore(folder / "trials").load()}
+    store = TrialStore(folder / "trials")
+    records = {record.number: record for record in store.load()}
     known = {found.study_name for found in storage.get_all_studies()}
     study = optuna.load_study(study_name=name, storage=storage) if name in known else None
     trials = [] if study is None else study.get_trials(deepcopy=False)
@@ -76,9 +94,15 @@ def take_up(
     if study is None or _CHOICES not in study.user_attrs:
         return False
     _refuse_other_choices(name, study.user_attrs[_CHOICES], _choices(strategies, profile))
+    going_on = []
     for trial in trials:
-        if trial.state == TrialState.RUNNING:
-            _close(study, storage, trial, records.get(trial.number))
+        if trial.state != TrialState.RUNNING:
+            continue
+        if trial.number in records:
+            _close(study, storage, trial, records[trial.number])
+        elif _take_back(study, storage, trial, store):
+            going_on.append(trial.number)
+    store.clear_checkpoints(going_on)
     by_name = {strategy.name: strategy for strategy in strategies}
     held = study.user_attrs.get(HELD, [])
     study.set_user_attr(HELD, [[_renewed(p, by_name, profile), origin] for p, origin in held])
@@ -87,17 +111,92 @@ def take_up(
 
 
 def _close(
-    study: optuna.Study, storage: BaseStorage, trial: FrozenTrial, record: TrialRecord | None
+    study: optuna.Study, storage: BaseStorage, trial: FrozenTrial, record: TrialRecord
 ) -> None:
-    """Tell how a trial ended whose process was killed; without a record it has failed."""
-    attributes: dict[str, Any] = {STATE: "interrupted", "error": _KILLED}
-    if record is not None:
-        attributes = {STATE: record.state, SECONDS: record.seconds, COST: record.cost_s}
-        attributes |= {} if record.error is None else {"error": record.error}
+    """Tell how a trial ended whose process was killed before it could."""
+    attributes: dict[str, Any] = {
+        STATE: record.state,
+        SECONDS: record.seconds,
+        COST: record.cost_s,
+    }
+    attributes |= {} if record.error is None else {"error": record.error}
     for name, value in attributes.items():
         storage.set_trial_user_attr(trial._trial_id, name, value)
-    score = None if record is None or record.result is None else record.result.score
-    study.tell(trial.number, score, state=OPTUNA_STATES[attributes[STATE]])
+    score = None if record.result is None else record.result.score
+    study.tell(trial.number, score, state=OPTUNA_STATES[record.state])
+
+
+def _take_back(
+    study: optuna.Study, storage: BaseStorage, trial: FrozenTrial, store: TrialStore
+) -> bool:
+    """Let a trial that was running when its process was killed wait for being run again.
+
+    It keeps its number and its settings. One that was so ended several times without a new epoch
+    has perhaps killed its process itself: it has failed. One that was being passed over has ended.
+
+    Returns:
+        Whether it waits.
+    """
+    if STATE in trial.user_attrs:
+        study.tell(trial.number, state=TrialState.FAIL)
+        return False
+    n_kills, n_epochs = trial.user_attrs.get(_KILLS, (0, -1))
+    n_told = len(trial.intermediate_values)
+    n_kills = 1 if n_told > n_epochs else n_kills + 1
+    storage.set_trial_user_attr(trial._trial_id, _KILLS, [n_kills, n_told])
+    if n_kills < MAX_KILLS or "config" not in trial.user_attrs:
+        storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        return True
+    error = f"its process was killed in it {n_kills} times, without a new epoch"
+    _record_failure(study, storage, trial, store, error)
+    return False
+
+
+def fail_trial(spec: StudySpec, number: int, error: str) -> TrialRecord | None:
+    """Record that a running trial has failed, whose process can't do so any more.
+
+    Args:
+        spec: of the study.
+        number: of the trial.
+        error: why.
+
+    Returns:
+        Its record; None if it had ended.
+    """
+    storage, store = open_storage(spec.storage), TrialStore(spec.folder / "trials")
+    study = optuna.load_study(study_name=spec.name, storage=storage)
+    trial = study.get_trials(deepcopy=False)[number]
+    if trial.state.is_finished():
+        return None
+    known = {record.number: record for record in store.load()}
+    if number in known:
+        _close(study, storage, trial, known[number])
+        return None
+    return _record_failure(study, storage, trial, store, error)
+
+
+def bound_of(spec: StudySpec, number: int) -> float:
+    """Seconds after which a running trial counts as hung."""
+    study = optuna.load_study(study_name=spec.name, storage=open_storage(spec.storage))
+    return float(study.get_trials(deepcopy=False)[number].user_attrs.get(BOUND, math.inf))
+
+
+def _record_failure(
+    study: optuna.Study, storage: BaseStorage, trial: FrozenTrial, store: TrialStore, error: str
+) -> TrialRecord:
+    begun = trial.datetime_start
+    record = TrialRecord(
+        number=trial.number,
+        strategy=str(strategy_of(trial)),
+        config=trial.user_attrs.get("config", {}),
+        state="failed",
+        seconds=0.0 if begun is None else (datetime.now() - begun).total_seconds(),
+        error=error,
+        run_id=str(trial.user_attrs.get(RUN, "")),
+    )
+    store.save(record)
+    _close(study, storage, trial, record)
+    return record
 
 
 def _give_turns(
@@ -108,7 +207,6 @@ def _give_turns(
 ) -> None:
     """Enqueue what is due, and fit what waits to the ranges of now."""
     due: dict[str, FrozenTrial] = {}
-    n_killed: Counter[str] = Counter()
     for trial in study.get_trials(deepcopy=False):
         arm, fixed = arm_of(trial), trial.system_attrs.get(_FIXED)
         is_recipe = ARM in trial.system_attrs and arm is not None and arm.recipe != DRAWN
@@ -118,8 +216,7 @@ def _give_turns(
         if trial.state == TrialState.WAITING and not is_recipe:
             storage.set_trial_system_attr(trial._trial_id, _FIXED, renewed)
         key = str(trial.system_attrs[ARM] if is_recipe else renewed)
-        n_killed[key] += trial.user_attrs.get("error") == _KILLED
-        if trial.user_attrs.get(STATE) in _WITHOUT_RESULT and n_killed[key] < 2:
+        if trial.user_attrs.get(STATE) in _WITHOUT_RESULT:
             due[key] = trial
         else:
             due.pop(key, None)

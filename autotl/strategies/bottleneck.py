@@ -21,8 +21,13 @@ from autotl.strategies.base import (
     suggest_backbone,
 )
 from autotl.strategies.fitted import FeatureClassifier, FittedModel
-from autotl.strategies.linear import solve_linear
+from autotl.strategies.linear import n_selected, solve_selected
 from autotl.strategies.path import Head
+
+CELLS_WIDTH = 512
+"""Features that a stage gives at most when its map is averaged over cells, not over all of it."""
+KEPT = 0.3
+"""Share of the features that is kept when the most useful ones are selected."""
 
 Layers = Literal["last", "second_last", "third_last", "last_2", "last_4", "all"]
 
@@ -55,12 +60,17 @@ class BottleneckConfig(StrategyConfig):
         head: linear support vector machine or softmax probe.
         C: inverse strength of the L2 penalty, or ``auto``: chosen inside the training samples.
         balanced: whether classes weigh the same however rare they are.
+        max_width: 0: a stage's map is averaged over all positions; else over 2x2 or 4x4 cells, as
+            long as that gives no more features than this; not so the end of the network.
+        kept: share of the features to keep, those that weigh most; 1: all.
     """
 
     layers: Layers
     head: Head
     C: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     balanced: bool
+    max_width: Annotated[int, Field(ge=0)] = 0
+    kept: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class Bottleneck:
@@ -70,17 +80,19 @@ class Bottleneck:
     Config = BottleneckConfig
 
     def suggest(self, trial: Trial, profile: DatasetProfile) -> BottleneckConfig:
-        """Choose backbone, layers, head and class weights; ``C`` is found by every fit."""
+        """Choose all but ``C``, which every fit finds."""
         return BottleneckConfig(
             backbone=suggest_backbone(trial, self.name, profile),
             layers=trial.suggest_categorical("bottleneck.layers", LAYERS),
             head=trial.suggest_categorical("bottleneck.head", ("svm", "logistic")),
             balanced=trial.suggest_categorical("bottleneck.balanced", (False, True)),
+            max_width=trial.suggest_categorical("bottleneck.max_width", (0, CELLS_WIDTH)),
+            kept=trial.suggest_categorical("bottleneck.kept", (1.0, KEPT)),
         )
 
     def params(self, config: BottleneckConfig, profile: DatasetProfile) -> dict[str, Any]:
         """The parameters from which :meth:`suggest` makes this config, but for its ``C``."""
-        names = ("backbone", "layers", "head", "balanced")
+        names = ("backbone", "layers", "head", "balanced", "max_width", "kept")
         return {f"bottleneck.{name}": getattr(config, name) for name in names}
 
     def run(self, config: BottleneckConfig, task: Task, reporter: Reporter) -> TrialResult:
@@ -99,18 +111,21 @@ class Bottleneck:
         reporter.check()
         backbone = task.backbones[config.backbone]
         depths = depths_of(config.layers, backbone.num_stages)
-        features = task.store.features(backbone, depths)
-        solved = solve_linear(
+        features = task.store.features(backbone, depths, max_width=config.max_width)
+        solved = solve_selected(
             features[train],
             task.labels[train],
             task.n_classes,
+            kept=config.kept,
             head=config.head,
             C=config.C,
             balanced=config.balanced,
             seed=task.seed,
         )
         staged = backbone.create(task.n_classes, pretrained=True)
-        network = FeatureClassifier(staged, depths, features.shape[1], task.n_classes)
+        network = FeatureClassifier(
+            staged, depths, features.shape[1], task.n_classes, max_width=config.max_width
+        )
         with torch.no_grad():
             network.get_buffer("mean").copy_(torch.from_numpy(solved.mean))
             network.get_buffer("scale").copy_(torch.from_numpy(solved.scale))
@@ -125,13 +140,19 @@ class Bottleneck:
                 task.metric.score(labels, probabilities),
                 {"validation_accuracy": accuracy(labels, probabilities), "C": solved.C},
             )
-        n_trained = solved.weight.size + solved.bias.size
+        n_kept = n_selected(features.shape[1], config.kept)
+        n_trained = n_kept * task.n_classes + solved.bias.size
         return FittedModel(backbone, network.eval(), task.n_classes, n_trained, probabilities)
 
     def cost(self, config: BottleneckConfig, task: Task) -> float:
         """Seconds: a forward pass for features not yet held, a solver linear in the samples."""
-        missing = 1.0 - task.store.features_held_share(task.backbones[config.backbone])
+        backbone = task.backbones[config.backbone]
+        missing = 1.0 - task.store.features_held_share(backbone, config.max_width)
         forward_s = task.speeds[config.backbone].forward_s * len(task.labels) * missing
-        n_features = task.backbones[config.backbone].num_features
+        n_features = backbone.num_features
+        if config.max_width:
+            n_features = min(len(task.labels), config.max_width * backbone.num_stages)
+        if config.kept < 1.0:
+            n_features *= 2  # solved twice
         solver_s = 1e-7 * len(task.labels) * n_features * task.n_classes
         return forward_s + solver_s * len(task.folds)

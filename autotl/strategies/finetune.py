@@ -20,6 +20,7 @@ from autotl.strategies.base import (
     TrialResult,
     cross_validate,
 )
+from autotl.strategies.checkpoint import checkpoint_of
 from autotl.strategies.fitted import FittedModel
 from autotl.strategies.linear import solve_linear
 from autotl.strategies.optimizer import ParameterGroup
@@ -137,9 +138,10 @@ class Finetune:
             first = config.model_copy(update={"epochs": config.frozen_epochs})
             head = [ParameterGroup(list(network.head_parameters()), config.lr)]
             share = config.frozen_epochs / (config.frozen_epochs + config.epochs)
-            begun = _Span(reporter, 0.0, share)
-            train_network(network, backbone, head, first, task, train, validation, begun)
-            reporter = _Span(reporter, share, 1.0)
+            begun, rest = _Span(reporter, 0.0, share), _Span(reporter, share, 1.0)
+            if rest.checkpoint.load() is None:  # else the trial goes on there
+                train_network(network, backbone, head, first, task, train, validation, begun)
+            reporter = rest
         network.freeze(config.freeze_depth, config.freeze_above)
         groups = [*_backbone_groups(network, config)]
         groups.append(ParameterGroup(list(network.head_parameters()), config.lr))
@@ -175,6 +177,7 @@ class _Span:
 
     def __init__(self, reporter: Reporter, begin: float, end: float) -> None:
         self._reporter = reporter
+        self.checkpoint = checkpoint_of(reporter).at(f"{begin:.3f}")
         self._begin = begin
         self._end = end
 

@@ -29,9 +29,10 @@ class FeatureClassifier(nn.Module):
     Args:
         network: the backbone.
         depths: ascending, each in ``1 ... network.num_stages``.
-        n_inputs: channels of these depths together.
+        n_inputs: widths of these depths together.
         n_classes: number of outputs.
         seed: of the linear layer's random start.
+        max_width: up to which maps are averaged over cells, see :meth:`StagedNetwork.features`.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class FeatureClassifier(nn.Module):
         n_inputs: int,
         n_classes: int,
         seed: int = 0,
+        max_width: int = 0,
     ) -> None:
         super().__init__()
         self.mean: Tensor
         self.scale: Tensor
         self.depths = tuple(depths)
+        self.max_width = max_width
         self.network = network.drop_above(max(depths))
         self.register_buffer("mean", torch.zeros(n_inputs))
         self.register_buffer("scale", torch.ones(n_inputs))
@@ -56,7 +59,7 @@ class FeatureClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(n, n_classes)`` of normalised pictures ``(n, 3, h, w)``."""
-        features = torch.cat(self.network.features(x, self.depths), dim=1)
+        features = torch.cat(self.network.features(x, self.depths, self.max_width), dim=1)
         logits: Tensor = self.linear((features - self.mean) / self.scale)
         return logits
 
@@ -112,12 +115,13 @@ class FittedModel:
 
     def as_json(self) -> dict[str, Any]:
         """What :meth:`build` needs beside the tensors."""
-        depths = self.network.depths if isinstance(self.network, FeatureClassifier) else None
+        own = self.network if isinstance(self.network, FeatureClassifier) else None
         return {
             "backbone": self.backbone.as_json(),
             "n_classes": self.n_classes,
             "n_trainable": self.n_trainable,
-            "depths": None if depths is None else list(depths),
+            "depths": None if own is None else list(own.depths),
+            "max_width": 0 if own is None else own.max_width,
             "temperature": self.temperature,
         }
 
@@ -130,12 +134,23 @@ class FittedModel:
         """
         backbone = Backbone.from_json(values["backbone"])
         n_classes = int(values["n_classes"])
-        staged = backbone.create(n_classes, pretrained=False)
-        network: nn.Module = staged
+
+        def empty() -> nn.Module:
+            staged = backbone.create(n_classes, pretrained=False)
+            if values["depths"] is None:
+                return staged
+            return FeatureClassifier(
+                staged,
+                values["depths"],
+                len(tensors["mean"]),
+                n_classes,
+                max_width=int(values.get("max_width", 0)),
+            )
+
         try:
-            if values["depths"] is not None:
-                n_inputs = len(tensors["mean"])
-                network = FeatureClassifier(staged, values["depths"], n_inputs, n_classes)
+            with torch.device("meta"):  # nothing is allocated before the shapes are known to fit
+                _refuse_other_shapes(empty(), tensors)
+            network = empty()
             network.load_state_dict(tensors)
         except (RuntimeError, KeyError) as error:
             raise InputError(f"the model's weights don't fit its description: {error}") from error
@@ -144,6 +159,22 @@ class FittedModel:
             raise InputError(f"the model's temperature must be above 0, but is {temperature}")
         n_trainable = int(values["n_trainable"])
         return cls(backbone, network.eval(), n_classes, n_trainable, temperature=temperature)
+
+
+def _refuse_other_shapes(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Refuse tensors that aren't the network's, before it takes memory.
+
+    Raises:
+        InputError: naming the first one that is missing, surplus or of another shape.
+    """
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in sorted(expected.keys() | given.keys()):
+        if expected.get(name) != given.get(name):
+            raise InputError(
+                f"the model's weights don't fit its description: {name} should have shape "
+                f"{expected.get(name)}, but has {given.get(name)} (None: there is none)"
+            )
 
 
 def at_temperature(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:

@@ -7,9 +7,9 @@ by the pictures' shares. The share is drawn once for a batch and its pairs by a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -92,6 +92,15 @@ class Mixer:
     def __init__(self, kind: MixKind, seed: int) -> None:
         self._kind = kind
         self._rng = np.random.default_rng([seed, 1])
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the next draws depend on, as plain values."""
+        return dict(self._rng.bit_generator.state)
+
+    @state.setter
+    def state(self, value: Mapping[str, Any]) -> None:
+        self._rng.bit_generator.state = value
 
     def draw(self, n: int) -> Mix:
         """For a batch of ``n`` samples."""

@@ -16,6 +16,7 @@ from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.zoo import Backbone
 from autotl.strategies.augment import ON_MAPS, View
 from autotl.strategies.base import Task
+from autotl.strategies.memory import out_of_memory
 from autotl.strategies.mixing import UNMIXED, Mix
 
 _BATCH = 128
@@ -92,6 +93,7 @@ class Passes:
         depth = 0 if self._upper is None else self._upper.start
         self._stored = stored_views(config, depth, task, self._pixels.n_rows)
         self._view: View | None = None
+        self._n_predicted = _BATCH
 
     def begin(self, epoch: int) -> None:
         """Put the network in training mode and choose what this epoch shows."""
@@ -108,7 +110,11 @@ class Passes:
             )
 
     def training(self, samples: NDArray[np.int64], mix: Mix = UNMIXED) -> Tensor:
-        """Logits ``(k, n_classes) float32`` of training samples as this epoch shows them.
+        """Logits ``(k, n_classes) float32`` of training samples as this epoch shows them."""
+        return self.forward(self.shown(samples, mix))
+
+    def shown(self, samples: NDArray[np.int64], mix: Mix = UNMIXED) -> Tensor:
+        """What the trained part gets ``(k, ...)`` for training samples as this epoch shows them.
 
         Mixed are the pictures or, where the activations of a frozen part are kept, those.
         """
@@ -118,12 +124,18 @@ class Passes:
             stored = None if on_maps else self._view
             x = self._task.store.activations(self._backbone, self._upper.start, samples, stored)
             x = self._shifted(x, rows) if on_maps else x
-            return self._logits(self._upper, mix.activations(x))
+            return mix.activations(x)
         shown = self._task.store.pixels(self._backbone.image_size, samples)
         if self._view is not None and not on_maps:
             shown = self._view.apply(shown, rows)
         x = self._input(shown)
-        return self._logits(self._network, mix.pictures(self._shifted(x, rows) if on_maps else x))
+        return mix.pictures(self._shifted(x, rows) if on_maps else x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of what :meth:`shown` gave, or of a part of it."""
+        if self._upper is not None and self._stored is not None:
+            return self._logits(self._upper, x)
+        return self._logits(self._network, x)
 
     @torch.no_grad()
     def predict_proba(self, samples: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -131,17 +143,25 @@ class Passes:
         for module in (self._network, self._upper):
             if module is not None:
                 module.eval()
-        found = []
-        for start in range(0, len(samples), _BATCH):
-            chunk = samples[start : start + _BATCH]
-            if self._upper is None:
-                shown = self._task.store.pixels(self._backbone.image_size, chunk)
-                logits = self._logits(self._network, self._input(shown))
-            else:
-                x = self._task.store.activations(self._backbone, self._upper.start, chunk)
-                logits = self._logits(self._upper, x)
-            found.append(logits.softmax(dim=1))
+        found, start = [], 0
+        while start < len(samples):
+            chunk = samples[start : start + self._n_predicted]
+            try:
+                found.append(self._logits_of(chunk).softmax(dim=1))
+                start += len(chunk)
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if out_of_memory(error) is None or self._n_predicted == 1:
+                    raise
+            self._n_predicted = max(1, min(self._n_predicted, len(chunk)) // 2)
         return torch.cat(found).cpu().numpy()
+
+    def _logits_of(self, samples: NDArray[np.int64]) -> Tensor:
+        if self._upper is None:
+            shown = self._task.store.pixels(self._backbone.image_size, samples)
+            return self._logits(self._network, self._input(shown))
+        x = self._task.store.activations(self._backbone, self._upper.start, samples)
+        return self._logits(self._upper, x)
 
     def _input(self, shown: Tensor) -> Tensor:
         x = self._backbone.normalise(shown)

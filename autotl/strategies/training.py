@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -13,17 +12,21 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from autotl.backbones.speed import Speed, new_optimizer
+from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.zoo import Backbone
 from autotl.metrics import accuracy, log_loss
 from autotl.runtime import free_memory_bytes
 from autotl.strategies.base import DivergedError, Reporter, StrategyConfig, Task
+from autotl.strategies.checkpoint import Checkpoint, checkpoint_of
+from autotl.strategies.finite import Finite
 from autotl.strategies.fitted import FittedModel
+from autotl.strategies.memory import Accumulation, BatchLoss
 from autotl.strategies.mixing import Mixer, MixKind
 from autotl.strategies.optimizer import ParameterGroup, one_cycle, optimizer_groups, pull_back
 from autotl.strategies.passes import Passes, stored_views
+from autotl.strategies.resumable import TrainingState
 
 _WARMUP_SHARE = 0.1
 
@@ -96,15 +99,14 @@ def training_cost(
     return seconds
 
 
-def batch_size_for(n_samples: int, most: int = 64) -> int:
-    """Some twenty steps in an epoch, and a batch of 16 to 64, or what memory allows.
+def batch_size_for(n_samples: int) -> int:
+    """Some twenty steps in an epoch, and a batch of 16 to 64.
 
     Args:
         n_samples: training samples.
-        most: that fit into memory, at least 2.
     """
     wanted = min(64, max(16, 2 ** round(math.log2(max(n_samples, 1) / 20.0))))
-    return int(max(2, min(wanted, most, n_samples)))
+    return int(max(2, min(wanted, n_samples)))
 
 
 def train_network(
@@ -119,6 +121,9 @@ def train_network(
 ) -> FittedModel:
     """Train under a warm-up and a cosine schedule, until its end or until it settles.
 
+    Where memory doesn't hold a batch, its gradient is computed in parts, as
+    :mod:`~autotl.strategies.memory` says, where the caveat for BatchNorm stands.
+
     Args:
         network: logits ``(n, n_classes)`` from normalised pictures ``(n, 3, h, w)``.
         backbone: for the preprocessing.
@@ -130,23 +135,27 @@ def train_network(
         reporter: told of each epoch; may end the training.
 
     Raises:
-        DivergedError: if the loss or the predictions become infinite or NaN.
+        DivergedError: if the loss or the predictions become infinite or NaN; it names the step and
+            the largest gradient of the step before.
         TrialStopped: from the reporter.
     """
     device, speed = task.device, task.speeds[backbone.name]
     network = network.to(device).to(memory_format=speed.memory_format)
     optimizer = new_optimizer(optimizer_groups(groups, config.weight_decay), config.optimizer)
     optimizer.register_step_post_hook(pull_back)
-    batch_size = batch_size_for(len(train), _most_in_memory(speed, device))
+    batch_size = batch_size_for(len(train))
     n_batches = max(1, len(train) // batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, one_cycle(config.epochs * n_batches, _WARMUP_SHARE)
     )
-    loss_of = partial(
-        functional.cross_entropy,
+    loss_of = BatchLoss(
         weight=_class_weights(task, train) if config.balanced else None,
         label_smoothing=config.label_smoothing,
     )
+    depth = network.frozen_depth if isinstance(network, StagedNetwork) else 0
+    kind = (backbone.name, backbone.image_size, depth)
+    batches = Accumulation(task.limits, kind, _most_in_memory(speed, device))
+    finite = Finite(optimizer, n_batches, config.epochs)
     settled = _Settled(config.epochs)
     passes = Passes(network, backbone, config, task)
     labels = torch.from_numpy(task.labels).to(device)
@@ -154,27 +163,28 @@ def train_network(
     mixer = Mixer(config.mix, task.seed)
     probabilities: NDArray[np.float32] | None = None
 
+    kept = checkpoint_of(reporter)
+    state = TrainingState(network, optimizer, schedule, shuffle, mixer, device)
     with _own_randomness(device, task.seed):
-        for epoch in range(config.epochs):
+        for epoch in range(_take_up(kept, state, settled), config.epochs):
             passes.begin(epoch)
+            finite.begin_epoch(epoch)
             order = shuffle.permutation(train)[: n_batches * batch_size]
             total = torch.zeros((), device=device)
             targets = labels[torch.from_numpy(order).to(device)].split(batch_size)
             for batch, target in zip(np.split(order, n_batches), targets, strict=True):
                 reporter.check()
                 mix = mixer.draw(len(batch))
-                loss = mix.loss(passes.training(batch, mix), target, loss_of)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                finite.begin_step()
+                shown = passes.shown(batch, mix)
+                total += batches.gradients(
+                    shown, target, mix, loss_of, passes.forward, finite.check
+                )
                 optimizer.step()
                 schedule.step()
-                total += loss.detach()
             task.store.meter.n_trained += len(order)
             train_loss = float(total) / n_batches
-            if not math.isfinite(train_loss):
-                raise DivergedError(
-                    f"the loss became {train_loss} in epoch {epoch + 1} of {config.epochs}"
-                )
+            finite.check_epoch(epoch, train_loss)
             if validation is not None:
                 probabilities = passes.predict_proba(validation)
                 if not np.isfinite(probabilities).all():
@@ -191,9 +201,26 @@ def train_network(
                 )
                 if settled.after(epoch, probabilities):
                     break
+            if epoch + 1 < config.epochs and kept.is_due():
+                kept.save(
+                    state.tensors() | settled.tensors(),
+                    {**state.values(), "epoch": epoch + 1, "n_same": settled.n_same},
+                )
     n_trainable = sum(p.numel() for group in groups for p in group.parameters)
     network.eval()
     return FittedModel(backbone, network, task.n_classes, n_trainable, probabilities)
+
+
+def _take_up(kept: Checkpoint, state: TrainingState, settled: _Settled) -> int:
+    """Put a training where it was kept; how many epochs that saves."""
+    saved = kept.load()
+    if saved is None:
+        return 0
+    state.take_up(saved)
+    settled.n_same = int(saved.values["n_same"])
+    if "settled" in saved.tensors:
+        settled.classes = saved.tensors["settled"].numpy()
+    return int(saved.values["epoch"])
 
 
 class _Settled:
@@ -209,16 +236,20 @@ class _Settled:
     def __init__(self, epochs: int) -> None:
         self._patience = max(3, math.ceil(epochs / 5))
         self._peak = epochs * _WARMUP_SHARE
-        self._classes: NDArray[np.int64] | None = None
-        self._n_same = 0
+        self.classes: NDArray[np.int64] | None = None
+        self.n_same = 0
 
     def after(self, epoch: int, probabilities: NDArray[np.float32]) -> bool:
         """Whether to stop after this epoch, from 0, whose predictions these are."""
         classes = probabilities.argmax(axis=1)
-        same = self._classes is not None and np.array_equal(classes, self._classes)
-        self._n_same = self._n_same + 1 if same and epoch > self._peak else 0
-        self._classes = classes
-        return self._n_same >= self._patience
+        same = self.classes is not None and np.array_equal(classes, self.classes)
+        self.n_same = self.n_same + 1 if same and epoch > self._peak else 0
+        self.classes = classes
+        return self.n_same >= self._patience
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The classes that were predicted last, if there were any."""
+        return {} if self.classes is None else {"settled": torch.from_numpy(self.classes)}
 
 
 def _most_in_memory(speed: Speed, device: torch.device) -> int:

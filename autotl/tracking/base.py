@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as it is recorded.
+
+    Attributes:
+        name: for people.
+        digest: fingerprint of what it holds.
+        source: absolute path of its folder or file; empty if it came from memory.
+        class_names: of its labels, in order.
+        counts: by part, e.g. ``n_samples`` and ``n_test``.
+    """
+
+    name: str
+    digest: str
+    source: str
+    class_names: tuple[str, ...]
+    counts: Mapping[str, int]
 
 
 class TrialRun(Protocol):
@@ -28,8 +48,17 @@ class TrialRun(Protocol):
 class TrialRuns(Protocol):
     """Where trials are recorded."""
 
-    def start_trial(self, number: int, strategy: str, params: Mapping[str, object]) -> TrialRun:
-        """Open a trial's record with its parameters, before it trains."""
+    def start_trial(
+        self, number: int, strategy: str, params: Mapping[str, object], run_id: str = ""
+    ) -> TrialRun:
+        """Open a trial's record with its parameters, before it trains.
+
+        Args:
+            number: of the trial.
+            strategy: its name.
+            params: its settings.
+            run_id: of the record of a trial that was killed and goes on; empty: a new one.
+        """
         ...
 
 
@@ -38,6 +67,10 @@ class FitRun(TrialRuns, Protocol):
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Parameters of the fit."""
+        ...
+
+    def log_dataset(self, dataset: Dataset) -> None:
+        """What the fit learns from."""
         ...
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -76,11 +109,16 @@ class NullTrialRun:
 class NullFitRun:
     """Records nothing."""
 
-    def start_trial(self, number: int, strategy: str, params: Mapping[str, object]) -> TrialRun:
+    def start_trial(
+        self, number: int, strategy: str, params: Mapping[str, object], run_id: str = ""
+    ) -> TrialRun:
         """A record of nothing."""
         return NullTrialRun()
 
     def log_params(self, params: Mapping[str, object]) -> None:
+        """Nothing."""
+
+    def log_dataset(self, dataset: Dataset) -> None:
         """Nothing."""
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:

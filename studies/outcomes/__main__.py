@@ -1,7 +1,7 @@
 """Makes the outcome table.
 
     python -m studies.outcomes [--quick] [--work FOLDER] [--jobs N] [--strategy NAME ...]
-        [--backbone NAME ...] [--dataset NAME ...] [--part NAME ...] [--compile]
+        [--backbone NAME ...] [--dataset NAME ...] [--size N ...] [--part NAME ...] [--compile]
 
 Runs what is missing, one processor thread for each job; what has been measured is kept in the work
 folder, line by line, so that an interrupted run goes on. The last line printed is one JSON object.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autotl.backbones.zoo import EMBEDDED
 from studies.outcomes import table
-from studies.outcomes.tasks import BACKBONES, SHARED, SOURCES, task_names
+from studies.outcomes.tasks import BACKBONES, SHARED, SIZES, SOURCES, task_names
 from studies.outcomes.units import Unit, run_unit
 
 PARTS = ("first", "all", "repeats")
@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--strategy", nargs="+", default=["bottleneck", "finetune", "scratch"])
     parser.add_argument("--backbone", nargs="+", default=list(BACKBONES), choices=BACKBONES)
     parser.add_argument("--dataset", nargs="+", default=list(SOURCES), choices=list(SOURCES))
+    parser.add_argument("--size", type=int, nargs="+", default=list(SIZES), choices=SIZES)
     parser.add_argument("--part", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--compile", action="store_true", help="only write what is there")
     args = parser.parse_args(argv)
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     n_configs = 2 if args.quick else 0
     work = args.work / "quick" if args.quick else args.work
     names = task_names(("sign_digits10",) if args.quick else tuple(args.dataset))
+    names = [name for name in names if name.n_train in args.size]
     names = names[:1] if args.quick else names
     backbones = [EMBEDDED] if args.quick else args.backbone
     units = [

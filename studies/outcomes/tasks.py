@@ -111,22 +111,22 @@ def task_names(datasets: tuple[str, ...] = tuple(SOURCES)) -> list[TaskName]:
     return [TaskName(dataset, size) for size in (300, 100, 1000) for dataset in datasets]
 
 
-@lru_cache(maxsize=4)
-def open_study_backbone(name: str) -> Backbone:
-    """A backbone at the study's resolution."""
+@lru_cache(maxsize=8)
+def open_study_backbone(name: str, image_size: int = IMAGE_SIZE) -> Backbone:
+    """A backbone at the study's resolution, or at another one."""
     full = name if name == EMBEDDED else f"{name}@{SHARED / 'weights' / _FILES[name]}"
-    return dataclasses.replace(open_backbone(full), name=name, image_size=IMAGE_SIZE)
+    return dataclasses.replace(open_backbone(full), name=name, image_size=image_size)
 
 
-@lru_cache(maxsize=4)
-def speed_of(name: str) -> tuple[Speed, float]:
+@lru_cache(maxsize=8)
+def speed_of(name: str, image_size: int = IMAGE_SIZE) -> tuple[Speed, float]:
     """Speed by stages in processor seconds, and that of a forward pass; of one thread."""
-    backbone = open_study_backbone(name)
+    backbone = open_study_backbone(name, image_size)
     device = torch.device("cpu")
     speed = measure_speed(backbone, device, _WAYS[name])
     network = backbone.create(2, pretrained=False).eval()
     network = network.to(memory_format=speed.memory_format)
-    x = torch.zeros(128, 3, IMAGE_SIZE, IMAGE_SIZE).contiguous(memory_format=speed.memory_format)
+    x = torch.zeros(128, 3, image_size, image_size).contiguous(memory_format=speed.memory_format)
     times = []
     with torch.inference_mode():
         for _ in range(4):
@@ -146,7 +146,13 @@ def speed_of(name: str) -> tuple[Speed, float]:
     )
 
 
-def open_task(name: TaskName, backbone_name: str, cache: Path, seed: int = 0) -> OutcomeTask:
+def open_task(
+    name: TaskName,
+    backbone_name: str,
+    cache: Path,
+    seed: int = 0,
+    image_size: int = IMAGE_SIZE,
+) -> OutcomeTask:
     """A task for one backbone.
 
     Args:
@@ -154,10 +160,11 @@ def open_task(name: TaskName, backbone_name: str, cache: Path, seed: int = 0) ->
         backbone_name: one of :data:`BACKBONES`.
         cache: folder of the decoded pictures.
         seed: of the training; the samples are the same for all seeds.
+        image_size: side of the pictures, in pixels.
     """
-    frame = _samples(name)
+    frame = samples_of(name)
     table = read_dataset(frame, image="file", label="class", group="group")
-    _, store = decode_table(table, IMAGE_SIZE, DiskQuota(cache, 2 * 10**9))
+    _, store = decode_table(table, image_size, DiskQuota(cache, 2 * 10**9))
     groups = duplicate_groups(store.digests.tolist(), table.groups)
     split = make_split(
         table.labels, groups, table.parts, seed=_SPLIT_SEED, n_folds=N_FOLDS[name.n_train]
@@ -167,10 +174,10 @@ def open_task(name: TaskName, backbone_name: str, cache: Path, seed: int = 0) ->
         [development, np.random.default_rng(_SPLIT_SEED).permutation(split.test)]
     )
     labels = table.labels[order]
-    views = PixelViews({IMAGE_SIZE: store}, order)
+    views = PixelViews({image_size: store}, order)
     n_development = len(development)
-    backbone = open_study_backbone(backbone_name)
-    speed, forward_s = speed_of(backbone_name)
+    backbone = open_study_backbone(backbone_name, image_size)
+    speed, forward_s = speed_of(backbone_name, image_size)
     own_labels = labels[:n_development]
     metric = resolve_metric("auto", own_labels)
     speeds = {backbone_name: speed}
@@ -196,8 +203,11 @@ def open_task(name: TaskName, backbone_name: str, cache: Path, seed: int = 0) ->
     )
 
 
-def _samples(name: TaskName) -> pd.DataFrame:
-    """Columns ``file`` (absolute), ``class``, ``group`` and ``split``."""
+def samples_of(name: TaskName) -> pd.DataFrame:
+    """The pictures of a task: columns ``file`` (absolute), ``class``, ``group`` and ``split``.
+
+    Any number of training pictures will do, where the data set has that many.
+    """
     source = SOURCES[name.dataset]
     folder = SHARED / "data" / name.dataset
     with (folder / "meta.csv").open(newline="") as file:

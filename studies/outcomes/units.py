@@ -125,7 +125,7 @@ def _wanted(unit: Unit, rows: list[dict[str, Any]]) -> list[tuple[Entry, int]]:
 
 def _entries(unit: Unit) -> list[Entry]:
     backbone = open_study_backbone(unit.backbone)
-    is_imbalanced = unit.task.dataset in _IMBALANCED
+    is_imbalanced = unit.task.dataset in IMBALANCED
     made = entries(
         unit.backbone,
         backbone.num_stages,
@@ -139,5 +139,5 @@ def _entries(unit: Unit) -> list[Entry]:
     return own
 
 
-_IMBALANCED = ("clothing10", "bccd_cells3", "trashnet6")
+IMBALANCED = ("clothing10", "bccd_cells3", "trashnet6")
 """Where autotl's ``auto`` weighs the classes: 3 to 1 and more."""

@@ -11,6 +11,7 @@ import pytest
 from autotl.analysis.examination import Transferability
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.profile_distance import profile_distance
+from autotl.analysis.similarity import CHANNELS
 
 MakeProfile = Callable[..., DatasetProfile]
 
@@ -65,7 +66,7 @@ def test_a_coordinate_is_a_seventh_and_a_factor_of_ten_or_all_that_is_possible_i
 def test_the_domain_counts_at_every_stage(make_profile: MakeProfile) -> None:
     one, other = (values(make_profile(), k_nn_accuracy=0.5) for _ in range(2))
     one["backbones"]["embedded"]["similarity"]["per_stage"] = [0.0] * 5
-    other["backbones"]["embedded"]["similarity"]["per_stage"] = [0.25, 0.0, 0.0, 0.0, 0.0]
+    other["backbones"]["embedded"]["similarity"]["per_stage"] = [CHANNELS.half, 0.0, 0.0, 0.0, 0.0]
     assert distance(one, other) == pytest.approx(math.sqrt(0.5**2 / 5 / 7))
     other["backbones"]["embedded"]["similarity"]["per_stage"][1:] = [None, 0.0, 0.0, 0.0]
     assert distance(one, other) == pytest.approx(math.sqrt(0.5**2 / 4 / 7))

@@ -15,7 +15,16 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from autotl.analysis.channels import ChannelWatcher, LayerMoments
-from autotl.analysis.similarity import DomainSimilarity, channel_similarity, similarity_of
+from autotl.analysis.landmarks import DRAWN, IMAGENET, Landmarks
+from autotl.analysis.similarity import (
+    CHANNELS,
+    FRECHET,
+    DistanceScale,
+    DomainSimilarity,
+    channel_similarity,
+    distance_of,
+    similarity_of,
+)
 from autotl.backbones.zoo import Backbone, open_backbone, random_backbone
 
 Pixels = NDArray[np.uint8]
@@ -91,8 +100,29 @@ def value_of(found: DomainSimilarity) -> float:
 
 def test_the_function_of_the_distance() -> None:
     assert similarity_of(0.0) == similarity_of(-0.1) == 1.0
-    assert similarity_of(0.25) == 0.5
+    assert similarity_of(CHANNELS.half) == 0.5
+    assert similarity_of(FRECHET.half, FRECHET) == 0.5
     assert 0.0 < similarity_of(1e9) < 1e-6
+    assert similarity_of(1e300) == similarity_of(float("inf")) == 0.0
+    values = [similarity_of(distance) for distance in (0.0, 0.1, 0.21, 0.22, 0.23, 0.5, 5.0)]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == len(values)
+
+
+@pytest.mark.parametrize("scale", [CHANNELS, FRECHET])
+@pytest.mark.parametrize("distance", [0.05, 0.3, 2.0])
+def test_a_distance_comes_back_from_its_similarity(scale: DistanceScale, distance: float) -> None:
+    assert distance_of(similarity_of(distance, scale), scale) == pytest.approx(distance)
+
+
+@pytest.mark.parametrize("landmarks", [DRAWN, IMAGENET])
+def test_the_similarity_is_about_the_share_of_known_data_sets_farther_off(
+    landmarks: Landmarks,
+) -> None:
+    distances = list(landmarks.distances.values())
+    told = [similarity_of(distance) for distance in distances]
+    true = [(len(told) - place - 0.5) / len(told) for place in range(len(told))]
+    assert told == pytest.approx(true, abs=0.25)
 
 
 def test_source_domain_is_near(measure: Measure) -> None:
@@ -212,7 +242,7 @@ def test_five_pictures_are_enough(measure: Measure, pictures: Pixels) -> None:
     found = measure(pictures[:5] // 2)
     assert 0 < value_of(found) <= 1
     assert found.interval is not None
-    assert found.interval[1] - found.interval[0] > 0.05
+    assert found.interval[1] > 2 * found.interval[0]
 
 
 def test_network_without_batch_norm_knows_nothing(

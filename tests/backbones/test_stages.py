@@ -115,6 +115,46 @@ def test_features_are_the_pooled_outputs_of_the_stages(name: str) -> None:
 
 
 @every_architecture
+def test_maps_are_averaged_over_cells_as_far_as_the_width_allows(name: str) -> None:
+    network = build(name)
+    maps: dict[int, Tensor] = {}
+    with torch.inference_mode(), network.watched(maps.__setitem__):
+        network.model.forward_features(images())  # type: ignore[operator]
+    depths = range(1, network.num_stages + 1)
+    with torch.inference_mode():
+        means = network.features(images(), depths)
+        found = network.features(images(), depths, max_width=300)
+        assert all(
+            torch.equal(one, mean)
+            for one, mean in zip(network.features(images(), depths, 1), means, strict=True)
+        )
+    assert torch.equal(found[-1], means[-1])
+    widths = set()
+    for depth, x in maps.items():
+        if x.ndim == 3:  # a class token, then 4 x 4 patches, row by row
+            x = x[:, 1:].transpose(1, 2).reshape(2, -1, 4, 4)
+        channels, side = x.shape[1], x.shape[2]
+        grid = next(g for g in (4, 2, 1) if g <= side and (g == 1 or channels * g * g <= 300))
+        cells = x.unflatten(2, (grid, -1)).unflatten(4, (grid, -1)).mean((3, 5))
+        torch.testing.assert_close(found[depth - 1], cells.flatten(1))
+        widths.add(grid)
+    assert len(widths) > 1 or name == "vit_tiny_patch16_224"
+
+
+def test_cells_of_maps_with_channels_last() -> None:
+    name = "swin_tiny_patch4_window7_224"
+    model = timm.create_model(name, num_classes=3, img_size=64, window_size=2).eval()
+    network = StagedNetwork(model)
+    maps: dict[int, Tensor] = {}
+    with torch.inference_mode(), network.watched(maps.__setitem__):
+        found = network.features(images(), [1], max_width=400)[0]
+    x = maps[1].permute(0, 3, 1, 2)
+    assert x.shape[1:] == (96, 16, 16)
+    halves = x.unflatten(2, (2, -1)).unflatten(4, (2, -1)).mean((3, 5))
+    torch.testing.assert_close(found, halves.flatten(1))
+
+
+@every_architecture
 def test_some_depths_are_read_as_all_of_them_are(name: str) -> None:
     network = build(name)
     with torch.inference_mode():

@@ -24,7 +24,7 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "--prefer", "cheap", "--seed", "7", "--device", "cpu", "--workers", "2",
         "--output", tmp_path, "--disk-cache", "1.5", "--memory-cache", "0",
         "--tracking-uri", "http://localhost:1", "--study-name", "one",
-        "--no-warm-start",
+        "--no-warm-start", "--trust-paths", "--max-unreadable", "0.3",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     dataset, settings = api.calls[0]
@@ -49,6 +49,8 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "tracking_uri": "http://localhost:1",
         "study_name": "one",
         "warm_start": False,
+        "trust_paths": True,
+        "max_unreadable": 0.3,
     }
 
 
@@ -64,6 +66,7 @@ def test_defaults_in_the_help_are_the_configs():
     share = {0.1: "A tenth of the free disk, at most 20."}[DISK_SHARE]
     assert options.DiskCache.__metadata__[0].help.endswith(share)
     assert MAX_DISK_BYTES == 20e9
+    assert options.MaxUnreadable.__metadata__[0].help.endswith(f"{FitConfig().max_unreadable}.")
     assert MEMORY_SHARE == 0.25
     assert str(DEFAULT_OUTPUT) in options.Output.__metadata__[0].help
     assert options.DEFAULT_OUTPUT == DEFAULT_OUTPUT

@@ -33,13 +33,20 @@ def test_the_studies_that_come_with_autotl_are_valid(name):
 def test_paths_are_relative_to_the_file(tmp_path):
     path = write(
         tmp_path,
-        "data: ../images\ntest: test.csv\nbackbones: embedded, resnet18@w/r.safetensors\n"
+        "data: ../images\ntest: test.csv\nbackbones: embedded, resnet18@w/r.safetensors, "
+        "embedded@96px, resnet18@w/r.safetensors@96px\n"
         "output_dir: here\n",
     )
     study = read_study(path)
     assert study.data == f"{tmp_path}/../images"
     assert study.test == f"{tmp_path}/test.csv"
-    assert study.backbones == ("embedded", f"resnet18@{tmp_path}/w/r.safetensors")
+    file = f"{tmp_path}/w/r.safetensors"
+    assert study.backbones == (
+        "embedded",
+        f"resnet18@{file}",
+        "embedded@96px",
+        f"resnet18@{file}@96px",
+    )
     assert study.output_dir == Path("here")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from autotl.data import Part, read_dataset
-from autotl.errors import InputError
+from autotl.errors import InputError, UnreadableImageError
 
 
 def test_class_per_folder(folder: Path) -> None:
@@ -200,6 +200,28 @@ def test_links_are_followed_and_loops_end(folder: Path, tmp_path: Path, draw) ->
         draw(f"elsewhere/{i}.png", seed=80 + i)
     (folder / "emu").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (folder / "cat" / "loop").symlink_to(folder / "cat", target_is_directory=True)
-    table = read_dataset(folder)
+    with pytest.raises(InputError, match=r"lead out .*: emu/0.png, emu/1.png.*trust_paths=True"):
+        read_dataset(folder)
+    table = read_dataset(folder, trust_paths=True)
     assert table.class_names == ("cat", "dog", "emu")
     assert len(table) == 8
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_within_the_folder_need_no_trust(folder: Path, tmp_path: Path) -> None:
+    (folder / "cat" / "again.png").symlink_to(folder / "dog" / "0.png")
+    (folder / "cat" / "gone.png").symlink_to(folder / "dog" / "absent.png")
+    (tmp_path / "other name").symlink_to(folder, target_is_directory=True)
+    for place in (folder, tmp_path / "other name"):
+        table = read_dataset(place)
+        assert "cat/again.png" in {table.name(i) for i in range(len(table))}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.timeout(20)
+def test_a_pipe_that_is_called_a_picture_does_not_hang(folder: Path) -> None:
+    os.mkfifo(folder / "cat" / "pipe.png")
+    table = read_dataset(folder)
+    (pipe,) = (i for i in range(len(table)) if table.name(i) == "cat/pipe.png")
+    with pytest.raises(UnreadableImageError, match="not a regular file"):
+        table.read(pipe)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from autotl.data import pictures
 from autotl.data.pictures import as_seen, decode, from_array, picture_extensions, to_pixels
 from autotl.errors import UnreadableImageError
 
@@ -79,6 +80,64 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped(kind: str) -> None:
 )
 def test_deep_grey_is_scaled(values: np.ndarray, expected: list[list[int]]) -> None:
     assert np.asarray(decode(encoded(Image.fromarray(values), "TIFF"))).tolist() == expected
+
+
+def test_deep_grey_of_many_rows_is_scaled_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.linspace(-5, 70000, 600, dtype=np.float32).reshape(30, 20)
+    expected = np.asarray(as_seen(Image.fromarray(values))).copy()
+    monkeypatch.setattr(pictures, "_VALUES_AT_ONCE", 70)
+    assert (np.asarray(as_seen(Image.fromarray(values))) == expected).all()
+    assert (expected[0, 0], expected[-1, -1]) == (0, 255)
+
+
+def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "a.png", "wb") as file:
+        file.truncate(pictures.MAX_FILE_BYTES + 1)  # takes no disk
+    with pytest.raises(UnreadableImageError, match="too large"):
+        decode(tmp_path / "a.png")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "TIFF", "MPO", "AVIF", "JPEG2000", "ICO"])
+def test_every_container_is_held_to_the_pixel_limit(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = {} if kind in ("JPEG2000", "ICO") else {"save_all": True}
+    frames = {"append_images": [gradient(64, 64).rotate(9)]} if many else {}
+    content = encoded(gradient(64, 64), kind, **many, **frames)
+    assert decode(content).size == (64, 64)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
+    with pytest.raises(UnreadableImageError, match="too many pixels"):
+        decode(content)
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "LAB", "HSV", "CMYK"])
+def test_colour_spaces_are_shown_in_rgb(mode: str) -> None:
+    if mode == "LAB":
+        image = decode(encoded(Image.new("LAB", (8, 8), (255, 128, 128)), "TIFF"))
+        assert min(image.getpixel((4, 4))) > 245
+        return
+    shown = gradient().convert(mode)
+    content = encoded(shown, "TIFF") if mode != "HSV" else None
+    image = as_seen(shown) if content is None else decode(content)
+    assert image.mode == "RGB"
+    assert np.abs(np.asarray(image, int) - np.asarray(gradient(), int)).mean() < 4
+
+
+def test_palette_with_alpha() -> None:
+    picture = Image.new("RGBA", (4, 4), (10, 20, 30, 255))
+    picture.putpixel((0, 0), (200, 0, 0, 0))
+    image = decode(encoded(picture.quantize(), "PNG"))
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+    assert image.getpixel((2, 2)) == (10, 20, 30)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_is_shown(kind: str) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "green")]
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **lossless)
+    assert decode(content).getpixel((8, 8)) == (255, 0, 0)
 
 
 def test_grey_that_is_not_finite_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +182,8 @@ class TestPaths:
         for i in range(7):
             (tmp_path / "pics" / f"{i}.png").unlink()
         with pytest.raises(
-            InputError, match=r"7 of 12 pictures .* pics/4.png, \.\.\. \(7 in all\)"
+            InputError,
+            match=r"7 of 12 pictures .*7 x no such file .*pics/4.png, \.\.\. \(7 in all\)",
         ):
             read_dataset(write(rows, tmp_path / "a.csv"))
 
@@ -194,6 +197,59 @@ class TestPaths:
         with pytest.raises(InputError, match=r"lead out .*row 2 .*trust_paths=True"):
             read_dataset(path)
         assert read_dataset(path, trust_paths=True).read(0).size == (9, 7)
+
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+    @pytest.mark.parametrize("what", ["picture", "folder"])
+    def test_links_out_of_the_folder(self, rows: pd.DataFrame, tmp_path: Path, what: str) -> None:
+        (tmp_path / "set").mkdir()
+        if what == "folder":
+            (tmp_path / "set" / "pics").symlink_to(tmp_path / "pics", target_is_directory=True)
+        else:
+            shutil.copytree(tmp_path / "pics", tmp_path / "set" / "pics")
+            (tmp_path / "set" / "pics" / "5.png").unlink()
+            (tmp_path / "set" / "pics" / "5.png").symlink_to(tmp_path / "pics" / "5.png")
+        path = write(rows, tmp_path / "set" / "a.csv")
+        first = "row 7" if what == "picture" else "row 2"
+        with pytest.raises(InputError, match=rf"links that lead out .*: {first} \(pics/.*trust_pa"):
+            read_dataset(path)
+        assert len(read_dataset(path, trust_paths=True)) == 12
+
+    def test_a_link_within_the_folder(self, rows: pd.DataFrame, tmp_path: Path) -> None:
+        (tmp_path / "pics" / "0.png").unlink()
+        (tmp_path / "pics" / "0.png").symlink_to(tmp_path / "pics" / "1.png")
+        assert len(read_dataset(write(rows, tmp_path / "a.csv"))) == 12
+
+    @pytest.mark.parametrize("trust", [False, True])
+    @pytest.mark.parametrize("url", ["http://host/0.png", "s3://bucket/0.png", "FILE:///etc/x.png"])
+    def test_urls(self, rows: pd.DataFrame, tmp_path: Path, url: str, trust: bool) -> None:
+        rows.loc[3, "file"] = url
+        with pytest.raises(InputError, match=rf"URLs .*row 5 \({url}\); nothing is fetched") as one:
+            read_dataset(write(rows, tmp_path / "a.csv"), trust_paths=trust)
+        assert "lead out" not in str(one.value)
+        with pytest.raises(InputError, match="URLs"):
+            read_dataset(rows)
+
+    def test_a_path_that_is_none_is_missing(self, rows: pd.DataFrame, tmp_path: Path) -> None:
+        rows.loc[3, "file"] = "pics/\0.png"
+        rows.loc[4, "file"] = "x" * 5000
+        path = write(rows, tmp_path / "a.parquet")
+        table = read_dataset(path, max_unreadable=0.2)
+        assert [entry.reason for entry in table.quarantine] == ["no such file"] * 2
+
+    @pytest.mark.parametrize(
+        ("limit", "fine"), [(0.0, False), (0.24, False), (0.25, True), (1, True)]
+    )
+    def test_how_many_may_be_missing(
+        self, rows: pd.DataFrame, tmp_path: Path, limit: float, fine: bool
+    ) -> None:
+        for i in range(3):
+            (tmp_path / "pics" / f"{i}.png").unlink()
+        path = write(rows, tmp_path / "a.csv")
+        if fine:
+            assert len(read_dataset(path, max_unreadable=limit)) == 9
+        else:
+            with pytest.raises(InputError, match=r"3 x no such file .*max_unreadable"):
+                read_dataset(path, max_unreadable=limit)
 
     def test_absolute_paths_inside_the_folder(self, rows: pd.DataFrame, tmp_path: Path) -> None:
         rows["file"] = [str(tmp_path / name) for name in rows["file"]]
@@ -225,6 +281,29 @@ class TestFiles:
     def test_not_parquet(self, tmp_path: Path) -> None:
         (tmp_path / "a.parquet").write_text("file,label\n")
         with pytest.raises(InputError, match="can't be read as PARQUET"):
+            read_dataset(tmp_path / "a.parquet")
+
+    def test_whatever_a_reader_raises_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class OddError(Exception):
+            """As Arrow's own, which is neither a ValueError nor an OSError."""
+
+        def read(path: Path) -> object:
+            raise OddError("Wrapping 0.p failed")
+
+        (tmp_path / "a.parquet").write_bytes(b"PAR1")
+        monkeypatch.setattr("pyarrow.parquet.ParquetFile", read)
+        with pytest.raises(InputError, match="read as PARQUET: Wrapping"):
+            read_dataset(tmp_path / "a.parquet")
+
+    def test_text_in_parquet_that_is_not_utf8(self, tmp_path: Path) -> None:
+        pd.DataFrame({"file": ["abcdefgh.png"] * 3, "label": ["cat", "dog", "emu"]}).to_parquet(
+            tmp_path / "a.parquet", compression=None, write_statistics=False
+        )
+        content = (tmp_path / "a.parquet").read_bytes().replace(b"abcdefgh", b"abcd\xfffgh")
+        (tmp_path / "a.parquet").write_bytes(content)
+        with pytest.raises(InputError, match=r"can't be read as PARQUET: .*UTF"):
             read_dataset(tmp_path / "a.parquet")
 
     def test_not_utf8(self, tmp_path: Path) -> None:

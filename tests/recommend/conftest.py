@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
-from autotl.analysis.similarity import DomainSimilarity
+from autotl.analysis.similarity import DomainSimilarity, distance_of
 from autotl.analysis.size import SizeProfile
 from autotl.backbones.speed import Speed
 from autotl.metrics import METRICS, all_metrics
@@ -129,7 +129,7 @@ def _profile(
         else DomainSimilarity(
             similarity,
             (similarity - 0.05, similarity + 0.05),
-            0.25 * (1 / similarity - 1),
+            distance_of(similarity),
             (0.1, 0.2, float("nan"), 0.3, 0.4),
         )
     )

@@ -13,7 +13,7 @@ from autotl.analysis.examination import Transferability
 from autotl.analysis.feature_map import FeatureMap
 from autotl.analysis.learning_curve import LearningCurve
 from autotl.analysis.ranking import RankedBackbone
-from autotl.analysis.similarity import DomainSimilarity, distance_of, similarity_of
+from autotl.analysis.similarity import DomainSimilarity
 from autotl.analysis.sufficiency import Sufficiency
 from autotl.errors import InputError
 from autotl.recommend.analysis_charts import spread
@@ -102,11 +102,13 @@ def test_it_shows_the_recommendation_and_its_evidence(make_contents):
         "Fine-tune a pretrained network",
         "The best bet without training is the finetune strategy with embedded",
         "400 images of 4 classes",
-        "somewhat like what embedded was trained on (similarity 0.50 of 1)",
+        "somewhat like what embedded was trained on (similarity 0.50: 50 % of known data sets "
+        "lie farther off)",
         "Twice as many labels would bring about +3.1 points of accuracy",
         "twice the labels +3.1 points of accuracy, +1.2 to +5.0",
         "of 100 images each",
         "0.50 (0.45 to 0.55)",
+        "it says how far, not what transfer will bring",
         "k-NN accuracy 87.5 %",
         "LogME 0.25",
         "standard error of 1.2 points",
@@ -211,7 +213,7 @@ def test_what_is_unknown_is_said_with_its_reason(make_contents, make_profile, la
     ):
         assert words in page.text, words
     assert "svg" not in page.tags
-    assert "known data sets" not in page.text
+    assert "known data sets, measured with" not in page.text
     text = Page(render_analysis(make_contents(sufficient=False))).text
     assert "Unknown: the time didn't allow for all images to pass" in text
 
@@ -241,7 +243,7 @@ def test_several_backbones_are_compared(make_contents, make_profile, labels):
 
     backbones = {"far": scored(0.3, 0.75), "embedded": scored(0.7, 0.25)}
     html = render_analysis(make_contents(backbones=backbones))
-    assert "much like what embedded was trained on (similarity 0.70 of 1)" in Page(html).text
+    assert "much like what embedded was trained on (similarity 0.70: 70 %" in Page(html).text
     assert "<strong>0.75</strong>" in html
     assert "<strong>0.25</strong>" not in html
     assert "<strong>" not in render_analysis(make_contents())
@@ -270,11 +272,6 @@ def test_marks_keep_apart_and_stay_near():
     assert placed[:3].mean() == pytest.approx(0.11)
     placed = spread(np.array([0.0, 0.0, 1.0, 1.0]), gap=0.1, low=0.02, high=0.98)
     assert placed == pytest.approx([0.02, 0.12, 0.88, 0.98])
-
-
-def test_similarity_and_distance_are_inverse():
-    assert distance_of(similarity_of(0.3)) == pytest.approx(0.3)
-    assert distance_of(1.0) == 0.0
 
 
 def test_a_page_goes_to_a_file_in_a_folder_that_is_there(tmp_path, monkeypatch):

@@ -183,6 +183,8 @@ def test_a_score_that_is_not_a_number_comes_after_those_that_are(records, decisi
         ("bottleneck", {"layers": "second_last"}, "the second-last stage, C = 0.003"),
         ("bottleneck", {"C": "auto"}, "joined, C chosen on held-out training samples"),
         ("bottleneck", {"layers": "all"}, "all 5 stages joined"),
+        ("bottleneck", {"max_width": 512}, "joined, averaged over cells of the picture"),
+        ("bottleneck", {"kept": 0.3}, "joined, the 30 % of them that weigh most"),
         ("new_strategy", {"depth": 3}, "new_strategy: backbone = embedded, depth = 3"),
     ],
 )

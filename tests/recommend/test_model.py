@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.errors import AutotlError, InputError, UnreadableImageError
+from autotl.recommend.decision import TestScore
 from autotl.recommend.model import FORMAT, Recommendation, load
 from autotl.strategies.base import SilentReporter, Task
 from autotl.strategies.bottleneck import Bottleneck, BottleneckConfig
@@ -91,6 +94,7 @@ def test_no_pickle_and_no_half_file_is_written(saved: Path) -> None:
         "leaderboard.csv",
         "model.json",
         "model.safetensors",
+        "model_card.md",
     ]
 
 
@@ -105,6 +109,39 @@ def test_saving_over_an_earlier_model_replaces_it(
 
 def test_the_folder_of_a_fit_is_taken_too(saved: Path) -> None:
     assert load(saved.parent).model_path == saved
+
+
+def test_export_is_checked_on_one_s_own_pictures(
+    recommendation: Recommendation, pictures: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    file = tmp_path / "one.png"
+    Image.fromarray(pictures[0]).save(file)
+    grey = pictures[1, :, :, 0]
+    done = recommendation.export(
+        tmp_path / "model.pt2", "torch", images=[file, pictures[2, :20], grey]
+    )
+    assert done.n_pictures == 3
+    assert done.largest_difference < 1e-4
+    module = torch.export.load(done.path).module()
+    found = module(torch.from_numpy(pictures[:6])).numpy()
+    np.testing.assert_allclose(found, recommendation.predict_proba(pictures[:6]), atol=1e-4)
+    with pytest.raises(InputError, match="at least one picture"):
+        recommendation.export(tmp_path / "other.pt2", "torch", images=[])
+
+
+def test_a_bottleneck_of_all_layers_is_no_timm_model(recommendation: Recommendation) -> None:
+    with pytest.raises(InputError, match="last layer of the whole backbone"):
+        recommendation.to_timm()
+
+
+def test_figures_of_the_test_come_back(recommendation: Recommendation, tmp_path: Path) -> None:
+    metrics = {"accuracy": 0.75, "expected_calibration_error": 0.0625}
+    labels, probabilities = np.array([0]), np.array([[1, 0, 0]], dtype=np.float32)
+    test = TestScore("accuracy", 0.75, (0.7, 0.8), labels, probabilities, metrics)
+    again = load(dataclasses.replace(recommendation, test=test).save(tmp_path / "m"))
+    assert again.test_metrics == metrics
+    assert again.model_card() == (tmp_path / "m" / "model_card.md").read_text(encoding="utf-8")
+    assert "6.2 points" in again.model_card()
 
 
 def test_a_folder_that_can_t_be_written(recommendation: Recommendation, tmp_path: Path) -> None:
@@ -266,6 +303,15 @@ def test_weights_of_another_network_are_refused(saved: Path) -> None:
     values = json.loads((saved / "model.json").read_text())["model"]
     edit(saved, model=values | {"depths": [1]})
     with pytest.raises(InputError, match="don't fit"):
+        load(saved)
+
+
+def test_a_network_that_would_fill_the_memory_is_refused_before_it_does(saved: Path) -> None:
+    description = json.loads((saved / "model.json").read_text(encoding="utf-8"))
+    options = description["model"]["backbone"]["architecture_options"]
+    options["channels"] = [2_000_000] * 4  # tens of terabytes
+    (saved / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(InputError, match=r"don't fit its description: .* should have shape"):
         load(saved)
 
 

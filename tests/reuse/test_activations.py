@@ -140,9 +140,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
         noted.n_pictures += len(x)
         return whole(self, x, depth)
 
-    def features(self: StagedNetwork, x: Tensor, depths: Any) -> list[Tensor]:
+    def features(self: StagedNetwork, x: Tensor, *rest: Any) -> list[Tensor]:
         noted.n_for_features += len(x)
-        return pooled(self, x, depths)
+        return pooled(self, x, *rest)
 
     monkeypatch.setattr(StagedNetwork, "activation", activation)
     monkeypatch.setattr(StagedNetwork, "features", features)
@@ -534,6 +534,24 @@ def test_features_are_those_of_the_network_at_every_depth(
         expected = [direct_features(backbone, depth) for depth in depths]
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, np.concatenate(expected, axis=1))
+
+
+@every_place
+def test_features_of_cells_are_kept_beside_the_others(
+    kept: str, make: Make, backbone: Backbone
+) -> None:
+    store = make(*KEPT[kept])
+    plain = store.features(backbone, (1, 2, 5))
+    network = backbone.create(1, pretrained=True).eval()
+    with torch.no_grad():
+        x = backbone.normalise(torch.from_numpy(view_of(32)[np.arange(40)]))
+        expected = torch.cat(network.features(x, (1, 2, 5), max_width=200), dim=1).numpy()
+    assert store.features_held_share(backbone, 200) == 0.0
+    for _ in range(2):
+        found = store.features(backbone, (1, 2, 5), max_width=200)
+        assert found.shape[1] > plain.shape[1]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert np.array_equal(store.features(backbone, (1, 2, 5)), plain)
 
 
 def test_features_are_computed_once_for_all_stores(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,9 +61,9 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     rows: list[int] = []
     plain = StagedNetwork.features
 
-    def features(self: StagedNetwork, x: Tensor, depths: range) -> list[Tensor]:
+    def features(self: StagedNetwork, x: Tensor, *rest: Any) -> list[Tensor]:
         rows.append(len(x))
-        return plain(self, x, depths)
+        return plain(self, x, *rest)
 
     monkeypatch.setattr(StagedNetwork, "features", features)
     monkeypatch.setattr(activations, "_BATCH", 32)

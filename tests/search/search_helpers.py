@@ -112,7 +112,9 @@ class SpyRun(NullFitRun):
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
 
-    def start_trial(self, number: int, strategy: str, params: Mapping[str, object]) -> SpyTrial:
+    def start_trial(
+        self, number: int, strategy: str, params: Mapping[str, object], run_id: str = ""
+    ) -> SpyTrial:
         self.calls.append(("start", number, strategy, dict(params)))
         return SpyTrial(self.calls, number)
 

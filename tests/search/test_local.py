@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import optuna
 import pytest
 from numpy.typing import NDArray
 from optuna.trial import TrialState
+from search_helpers import SpyRun
 
 import autotl.preparation as preparation
 from autotl.backbones.speed import Speed
@@ -81,6 +85,41 @@ def test_two_processes_share_a_study(prepared: Prepared, make_spec: Callable[...
     kept = [r.number for r in records if TrialStore(spec.folder / "trials").load_model(r)]
     best = max(r.result.score for r in records if r.result)
     assert best in {r.result.score for r in records if r.number in kept and r.result}
+
+
+class Killer(Watch):
+    """Kills a worker, as a crash in native code does, when two of them run a trial."""
+
+    killed = False
+
+    def epoch(self, number: int, progress: float, score: float) -> None:
+        if not self.killed and len(set(self.started)) - len(self.ended) == 2:
+            self.killed = True
+            pid = multiprocessing.active_children()[0].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSEGV)
+
+
+@pytest.mark.slow
+def test_a_worker_that_crashes_takes_its_trial_only_and_is_replaced(
+    prepared: Prepared, make_spec: Callable[..., Any]
+) -> None:
+    spec: StudySpec = make_spec(strategies=("finetune",), n_trials=8)
+    create_study(spec, prepared.profile)
+    watch, run = Killer(), SpyRun()
+    assert run_search(spec, prepared.task, prepared.profile, run, watch, 2)
+    assert watch.killed
+    records = TrialStore(spec.folder / "trials").load()
+    assert len(records) == 8
+    (failed,) = [record for record in records if record.state == "failed"]
+    assert failed.error == "its worker process was killed by signal 11"
+    assert failed.config["backbone"]
+    assert watch.notes[0] == "a worker was killed by signal 11 in a trial"
+    assert (failed.number, "failed") in watch.ended
+    trials = optuna.load_study(study_name=spec.name, storage=spec.storage).trials
+    assert [trial.number for trial in trials if trial.state == TrialState.FAIL] == [failed.number]
+    assert trials[failed.number].user_attrs["error"] == failed.error
+    assert TrialState.RUNNING not in {trial.state for trial in trials}
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 import pytest
 import torch
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 from search_helpers import Scripted, ScriptedConfig, SpyRun, result_of
@@ -25,6 +26,7 @@ from autotl.strategies.base import (
     TrialStopped,
 )
 from autotl.tracking.mlflow import MlflowFitRun
+from autotl.tracking.store import EXPERIMENT, ID_TAG
 
 Behaviour = Callable[[ScriptedConfig, Task, Reporter], TrialResult]
 
@@ -85,7 +87,7 @@ def test_an_outcome_is_recorded_in_all_three_stores(
     script(bottleneck=behave)
     spec = make_spec(strategies=("bottleneck",), n_trials=1)
     create_study(spec, make_profile())
-    parent = MlflowFitRun.start(mlflow_uri, name)
+    parent = MlflowFitRun.start(mlflow_uri, name, spec.folder)
     by_itself = run_worker(spec, task, make_profile(), parent, Progress())
     assert by_itself is (state != "interrupted")
 
@@ -103,11 +105,11 @@ def test_an_outcome_is_recorded_in_all_three_stores(
     values = {TrialState.COMPLETE: 0.75, TrialState.PRUNED: 0.25, TrialState.FAIL: None}
     assert stored.value == values[optuna_state]
 
-    run = MlflowClient(mlflow_uri).get_run(record.run_id)
+    run, of_fit = runs_of(mlflow_uri, parent, record.run_id)
     assert run.info.status == status
     assert run.data.tags["state"] == state
     assert run.data.tags.get("error") == record.error
-    assert run.data.tags["mlflow.parentRunId"] == parent.run_id
+    assert run.data.tags["mlflow.parentRunId"] == of_fit.info.run_id
     assert run.data.params == {"strategy": "bottleneck"} | {
         key: str(value) for key, value in record.config.items()
     }
@@ -117,6 +119,18 @@ def test_an_outcome_is_recorded_in_all_three_stores(
     elif name != "nan score":
         assert run.data.metrics["validation_score"] == 0.25
     assert run.data.metrics["seconds"] == pytest.approx(record.seconds)
+
+
+def runs_of(uri: str, fit: MlflowFitRun, own_id: str) -> tuple[Run, Run]:
+    """What MLflow has of a trial, and of its fit, by the ids that they were given here."""
+    fit.end("complete")
+    client = MlflowClient(uri)
+    (experiment,) = (e for e in client.search_experiments() if e.name == EXPERIMENT)
+    found = [
+        client.search_runs([experiment.experiment_id], f"tags.`{ID_TAG}` = '{wanted}'")[0]
+        for wanted in (own_id, fit.run_id)
+    ]
+    return found[0], found[1]
 
 
 def test_any_other_error_surfaces_and_leaves_nothing_open(
@@ -129,14 +143,15 @@ def test_any_other_error_surfaces_and_leaves_nothing_open(
     script(bottleneck=raising(ZeroDivisionError("a bug")))
     spec = make_spec(strategies=("bottleneck",), n_trials=3)
     create_study(spec, make_profile())
-    parent = MlflowFitRun.start(mlflow_uri, "a bug")
+    parent = MlflowFitRun.start(mlflow_uri, "a bug", spec.folder)
     with pytest.raises(ZeroDivisionError):
         run_worker(spec, task, make_profile(), parent, Progress())
     begun, *_ = optuna.load_study(study_name=spec.name, storage=spec.storage).trials
     assert begun.state == TrialState.FAIL
     client = MlflowClient(mlflow_uri)
-    query = f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
-    (run,) = client.search_runs([client.get_run(parent.run_id).info.experiment_id], query)
+    _, of_fit = runs_of(mlflow_uri, parent, parent.run_id)
+    query = f"tags.`mlflow.parentRunId` = '{of_fit.info.run_id}'"
+    (run,) = client.search_runs([of_fit.info.experiment_id], query)
     assert run.info.status == "FAILED"
     assert run.data.tags["error"] == "ZeroDivisionError: a bug"
 

@@ -171,6 +171,17 @@ def test_the_same_seed_proposes_the_same() -> None:
     assert run(3) != run(4)
 
 
+def test_a_study_that_goes_on_in_other_processes_proposes_the_same(tmp_path: Path) -> None:
+    def value(strategy: str, params: dict[str, Any]) -> float:
+        return REACHES[strategy] + 0.1 * params[f"{strategy}.x"]
+
+    whole = search(new_study(), 12, value)
+    for _ in range(4):  # each with a sampler of its own, as a process that goes on has
+        study = new_study(storage=open_storage(f"sqlite:///{tmp_path / 'optuna.db'}"))
+        parts = search(study, 3, value)
+    assert [trial.params for trial in parts] == [trial.params for trial in whole]
+
+
 def test_two_workers_share_the_recipes(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
     arms = [Arm(name, recipe, "embedded") for name in NAMES for recipe in ("a", "b")]

@@ -12,7 +12,9 @@ from search_helpers import Scripted
 from autotl.errors import InputError
 from autotl.progress import Progress
 from autotl.search.plan import ARM, STATE, STRATEGY
+from autotl.search.records import RUNNING, TrialStore
 from autotl.search.study import StudySpec, create_study, run_worker
+from autotl.search.takeover import MAX_KILLS
 from autotl.search.warm_start import ORIGIN, WarmTrial, release
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import Task
@@ -94,22 +96,70 @@ def test_a_recipe_without_a_result_gets_another_turn(
     assert waiting(spec) == []
 
 
-def test_what_a_process_was_killed_in_gets_one_more_turn(
+def kill(spec: StudySpec, config: dict[str, Any] | None = None) -> optuna.trial.FrozenTrial:
+    """What a killed process leaves: a trial that runs, here the one that waits, or a new one."""
+    study = study_of(spec)
+    trial = study.ask()
+    trial.suggest_categorical(STRATEGY, spec.strategies)
+    trial.suggest_float("scratch.lr", 3e-4, 1e-2, log=True)
+    if config is not None:
+        trial.set_user_attr("config", config)
+    return study.trials[trial.number]
+
+
+def test_what_a_process_was_killed_in_is_run_again_as_it_was(
+    resumed: Callable[..., StudySpec], make_profile: MakeProfile
+) -> None:
+    spec = resumed(recipe("complete", "shallow-1"))
+    killed = kill(spec)
+    create_study(spec, make_profile())
+    (again,) = waiting(spec)
+    assert again.number == killed.number
+    assert again.params == killed.params
+    assert study_of(spec).ask().number == killed.number
+    assert len(study_of(spec).trials) == 2
+
+
+def test_what_kills_its_process_again_and_again_has_failed(
     resumed: Callable[..., StudySpec], make_profile: MakeProfile
 ) -> None:
     spec = resumed()
-    for n_turns in (1, 0):
-        study_of(spec).add_trial(
-            create_trial(
-                state=TrialState.RUNNING, system_attrs={ARM: ["scratch", "whole", "embedded"]}
-            )
-        )
+    for n_kills in range(1, MAX_KILLS):
+        kill(spec, {"backbone": "embedded"})
         create_study(spec, make_profile())
-        assert len(waiting(spec)) == n_turns
-        assert not study_of(spec).get_trials(states=(TrialState.RUNNING,))
-        for _ in waiting(spec):
-            study = study_of(spec)
-            study.tell(study.ask(), state=FAIL)
+        assert len(waiting(spec)) == 1, n_kills
+    number = kill(spec, {"backbone": "embedded"}).number
+    create_study(spec, make_profile())
+    assert waiting(spec) == []
+    (record,) = TrialStore(spec.folder / "trials").load()
+    assert (record.number, record.state) == (number, "failed")
+    assert record.error is not None
+    assert "killed in it 3 times" in record.error
+    trial = study_of(spec).trials[number]
+    assert (trial.state, trial.user_attrs["error"]) == (FAIL, record.error)
+
+
+def test_a_trial_that_gets_further_each_time_is_run_again(
+    resumed: Callable[..., StudySpec], make_profile: MakeProfile
+) -> None:
+    spec = resumed()
+    for epoch in range(2 * MAX_KILLS):
+        trial = kill(spec, {"backbone": "embedded"})
+        study_of(spec)._storage.set_trial_intermediate_value(trial._trial_id, epoch, 0.5)
+        create_study(spec, make_profile())
+        assert len(waiting(spec)) == 1
+
+
+def test_states_of_trials_that_do_not_go_on_are_deleted(
+    resumed: Callable[..., StudySpec], make_profile: MakeProfile
+) -> None:
+    spec = resumed(recipe("complete"))
+    trial = kill(spec)
+    running = spec.folder / "trials" / RUNNING
+    for number in (0, trial.number):
+        (running / f"{number:05d}").mkdir(parents=True)
+    create_study(spec, make_profile())
+    assert [folder.name for folder in running.iterdir()] == [f"{trial.number:05d}"]
 
 
 def test_drawn_settings_get_no_other_turn(resumed: Callable[..., StudySpec]) -> None:

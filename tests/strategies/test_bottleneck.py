@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from autotl.backbones.zoo import Backbone
 from autotl.strategies.base import SilentReporter, Task
 from autotl.strategies.bottleneck import Bottleneck, BottleneckConfig, Layers, depths_of
 from autotl.strategies.fitted import FeatureClassifier, FittedModel
-from autotl.strategies.linear import solve_linear
+from autotl.strategies.linear import solve_linear, solve_selected
 
 MakeTask = Callable[..., Task]
 TRAIN, VALIDATION = np.arange(30, 90), np.arange(30)
@@ -58,6 +59,79 @@ def test_network_predicts_what_was_solved(
         make_task().pixels(32), VALIDATION, device=torch.device("cpu")
     )
     np.testing.assert_allclose(from_pixels, model.validation_probabilities, atol=1e-4)
+
+
+@pytest.mark.parametrize("layers", ["last", "second_last", "all"])
+@pytest.mark.parametrize(("max_width", "kept"), [(200, 1.0), (0, 0.4), (200, 0.4)])
+def test_network_with_selected_cells_predicts_what_was_solved(
+    fit: Callable[..., FittedModel],
+    make_task: MakeTask,
+    layers: Layers,
+    max_width: int,
+    kept: float,
+) -> None:
+    model = fit(layers=layers, max_width=max_width, kept=kept)
+    rebuilt = FittedModel.build(json.loads(json.dumps(model.as_json())), model.tensors())
+    for own in (model, rebuilt):
+        from_pixels = own.predict_proba(
+            make_task().pixels(32), VALIDATION, device=torch.device("cpu")
+        )
+        np.testing.assert_allclose(from_pixels, model.validation_probabilities, atol=1e-4)
+
+
+def test_selected_features_are_those_of_cells_of_every_stage(
+    fit: Callable[..., FittedModel], make_task: MakeTask, backbone: Backbone
+) -> None:
+    task = make_task()
+    model = fit(task, layers="all", max_width=200, kept=0.4)
+    features = task.store.features(backbone, (1, 2, 3, 4, 5), max_width=200)
+    assert features.shape[1] > task.store.features(backbone, (1, 2, 3, 4, 5)).shape[1]
+    expected = solve_selected(
+        features[TRAIN],
+        task.labels[TRAIN],
+        3,
+        kept=0.4,
+        head="svm",
+        C=0.01,
+        balanced=False,
+        seed=task.seed,
+    )
+    np.testing.assert_allclose(
+        model.validation_probabilities, expected.predict_proba(features[VALIDATION]), atol=1e-6
+    )
+    assert model.n_trainable == (round(0.4 * features.shape[1]) + 1) * 3
+
+
+def test_cost_of_cells_is_a_pass_of_their_own(make_task: MakeTask, backbone: Backbone) -> None:
+    task = make_task()
+    plain, cells = (
+        BottleneckConfig(
+            backbone=backbone.name, layers="all", head="svm", balanced=False, max_width=width
+        )
+        for width in (0, 200)
+    )
+    selected = cells.model_copy(update={"kept": 0.4})
+    task.store.features(backbone, (1,))
+    pass_s = task.speeds[backbone.name].forward_s * len(task.labels)
+    strategy = Bottleneck()
+    assert strategy.cost(plain, task) < strategy.cost(cells, task) < strategy.cost(selected, task)
+    before = strategy.cost(cells, task)
+    task.store.features(backbone, (1,), max_width=200)
+    assert before - strategy.cost(cells, task) == pytest.approx(pass_s)
+
+
+def test_config_without_cells_is_as_it_was() -> None:
+    written = '{"layers":"all","head":"svm","C":"auto","balanced":false}'
+    config = BottleneckConfig.model_validate({"backbone": "any", **json.loads(written)})
+    assert (config.max_width, config.kept) == (0, 1.0)
+
+
+@pytest.mark.parametrize("wrong", [{"max_width": -1}, {"kept": 0.0}, {"kept": 1.1}])
+def test_impossible_selection_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        BottleneckConfig.model_validate(
+            {"backbone": "any", "layers": "last", "head": "svm", "balanced": False, **wrong}
+        )
 
 
 @pytest.mark.parametrize("head", ["svm", "logistic"])

@@ -61,6 +61,14 @@ def test_built_again_it_predicts_the_same(
     assert not built.network.training
 
 
+def test_model_saved_before_there_were_cells_is_built(cut: FittedModel, view: PixelView) -> None:
+    values = cut.as_json()
+    del values["max_width"]
+    assert np.array_equal(
+        predict(FittedModel.build(values, cut.tensors()), view), predict(cut, view)
+    )
+
+
 def test_saved_with_channels_innermost(whole: FittedModel, view: PixelView) -> None:
     expected = predict(whole, view)
     whole.network.to(memory_format=torch.channels_last)

@@ -15,7 +15,15 @@ from sklearn.svm import LinearSVC
 
 from autotl.metrics import log_loss
 from autotl.strategies import linear
-from autotl.strategies.linear import C_GRID, DEFAULT_C, LinearClassifier, solve_linear, solve_path
+from autotl.strategies.linear import (
+    C_GRID,
+    DEFAULT_C,
+    LinearClassifier,
+    n_selected,
+    solve_linear,
+    solve_path,
+    solve_selected,
+)
 from autotl.strategies.path import Head
 
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -270,3 +278,64 @@ def test_auto_depends_on_nothing_but_the_seed(head: Head) -> None:
     first, second = (solved(features, labels, head=head, C="auto") for _ in range(2))
     assert first.C == second.C
     assert np.array_equal(first.weight, second.weight)
+
+
+def with_noise(n_noise: int, spread: float = 0.5) -> Sample:
+    """The clouds, every other column among columns that tell nothing."""
+    features, labels = blobs(spread=spread)
+    noise = np.random.default_rng(7).normal(size=(len(labels), n_noise))
+    return np.concatenate([noise, features], axis=1).astype(np.float32), labels
+
+
+@every_head
+@pytest.mark.parametrize("C", [0.1, "auto"])
+def test_selected_features_are_solved_as_if_alone(head: Head, C: float | Literal["auto"]) -> None:
+    features, labels = with_noise(12)
+    found = solve_selected(features, labels, 3, kept=0.25, head=head, C=C, balanced=False, seed=0)
+    kept = np.flatnonzero(found.weight.any(axis=0))
+    assert len(kept) == 6
+    assert kept.min() >= 12  # none of the noise
+    alone = solved(features[:, kept], labels, head=head, C=C)
+    assert found.C == alone.C
+    np.testing.assert_allclose(
+        found.predict_proba(features), alone.predict_proba(features[:, kept]), atol=1e-5
+    )
+
+
+@every_head
+def test_all_features_kept_is_the_plain_classifier(head: Head) -> None:
+    features, labels = blobs()
+    found = solve_selected(features, labels, 3, kept=1.0, head=head, C=0.1, balanced=True, seed=0)
+    expected = solved(features, labels, head=head, C=0.1, balanced=True)
+    assert np.array_equal(found.weight, expected.weight)
+
+
+def test_selection_helps_among_much_noise() -> None:
+    features, labels = with_noise(600, spread=1.0)
+    new = np.arange(len(labels)) >= 100
+    right = []
+    for kept in (1.0, 0.05):
+        model = solve_selected(
+            features[~new], labels[~new], 3, kept=kept, head="svm", C="auto", balanced=False, seed=0
+        )
+        right.append((model.predict_proba(features[new]).argmax(1) == labels[new]).mean())
+    assert right[1] > right[0] + 0.05, right
+
+
+@every_head
+def test_selection_with_a_class_without_samples(head: Head) -> None:
+    features, labels = with_noise(12)
+    three, four = (
+        solve_selected(features, labels, n, kept=0.25, head=head, C=0.1, balanced=False, seed=0)
+        for n in (3, 4)
+    )
+    assert four.weight.shape == (4, 24)
+    assert not four.weight[3].any()
+    assert np.array_equal(four.weight[:3], three.weight)
+
+
+@pytest.mark.parametrize(
+    ("n_features", "kept", "n"), [(10, 0.3, 3), (10, 1.0, 10), (10, 0.001, 1), (7, 0.5, 4)]
+)
+def test_at_least_one_feature_is_selected(n_features: int, kept: float, n: int) -> None:
+    assert n_selected(n_features, kept) == n

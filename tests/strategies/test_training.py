@@ -222,12 +222,14 @@ def test_nan_loss_is_a_diverged_trial(train: Train, backbone: Backbone) -> None:
     network = backbone.create(3, pretrained=False)
     with torch.no_grad():
         network.classifier.weight.fill_(float("nan"))
-    with pytest.raises(DivergedError, match="loss became nan in epoch 1 of 2"):
+    told = "loss became nan in epoch 1 of 2, step 1; no step was made before it"
+    with pytest.raises(DivergedError, match=told):
         train(network)
 
 
 def test_too_high_a_rate_is_a_diverged_trial(train: Train) -> None:
-    with pytest.raises(DivergedError):
+    told = r"in epoch \d of 3, step \d; the largest gradient of the step before was \d"
+    with pytest.raises(DivergedError, match=told):
         train(lr=1e25, epochs=3)
 
 
@@ -305,12 +307,6 @@ def test_gradients_flow_to_given_parameters_only(train: Train, backbone: Backbon
 )
 def test_batch_size_grows_with_the_samples(n_samples: int, expected: int) -> None:
     assert batch_size_for(n_samples) == expected
-
-
-def test_batch_size_is_no_larger_than_memory_allows() -> None:
-    assert batch_size_for(10**6, most=24) == 24
-    assert batch_size_for(10**6, most=200) == 64
-    assert batch_size_for(100, most=2) == 2
 
 
 def test_fewer_samples_than_a_batch(train: Train) -> None:

@@ -55,7 +55,8 @@ def measure(n_before: int, profile: Any, folder: Path) -> dict[str, float]:
     store = TrialStore(folder / "trials")
     for k in range(n_before):
         store.save(_record(k, 0.5))
-    run = MlflowFitRun.start(f"sqlite:///{folder / 'mlflow.db'}", "overhead", folder / "artifacts")
+    place = (folder / "overhead", folder / "artifacts")
+    run = MlflowFitRun.start(f"sqlite:///{folder / 'mlflow.db'}", "overhead", *place)
     parts: dict[str, list[float]] = {}
 
     def timed(name: str, call: Callable[[], Any]) -> Any:

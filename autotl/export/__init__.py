@@ -1,0 +1,1 @@
+"""Trained models for use without autotl: ONNX, torch's exported programs, timm."""

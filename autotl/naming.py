@@ -1,0 +1,50 @@
+"""How a backbone is written: ``NAME``, then maybe ``@FILE`` with weights, then maybe ``@96px``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+
+_SIZE = re.compile(r"(.*)@(\d+)px", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class BackboneName:
+    """The parts of a backbone's name.
+
+    A last part of digits and ``px`` is always a size; a weights file that is called so can be
+    written ``./96px``.
+
+    Attributes:
+        base: ``embedded`` or timm's name.
+        file: of the weights; empty: none was named.
+        image_size: side of the pictures in pixels; None: the backbone's own.
+    """
+
+    base: str
+    file: str = ""
+    image_size: int | None = None
+
+    @classmethod
+    def of(cls, name: str) -> BackboneName:
+        """The parts of a name."""
+        sized = _SIZE.fullmatch(name)
+        rest, size = (sized[1], int(sized[2])) if sized else (name, None)
+        base, _, file = rest.partition("@")
+        return cls(base, file, size)
+
+    def __str__(self) -> str:
+        file = f"@{self.file}" if self.file else ""
+        size = "" if self.image_size is None else f"@{self.image_size}px"
+        return f"{self.base}{file}{size}"
+
+    @property
+    def short(self) -> str:
+        """The name without the folders of a weights file."""
+        return str(BackboneName(self.base, PurePath(self.file).name, self.image_size))
+
+    @property
+    def without_file(self) -> str:
+        """The name without a weights file."""
+        return str(BackboneName(self.base, image_size=self.image_size))

@@ -1,0 +1,1 @@
+"""Real fits: against other policies, the clock, and the truth."""

@@ -1,0 +1,1 @@
+"""Does an exported model say what the trained one says?"""

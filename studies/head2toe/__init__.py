@@ -1,0 +1,1 @@
+"""Whether finer pooling, and selecting features, make the linear model better."""

@@ -1,0 +1,1 @@
+"""What is killed, away, full or hostile, and what a fit makes of it."""

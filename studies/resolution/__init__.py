@@ -1,0 +1,1 @@
+"""Whether a backbone does better at another resolution, and what that costs."""
