@@ -28,6 +28,7 @@ from autotl.recommend.page import page_place, write_page
 from autotl.resuming import TEST_READ_BEFORE, EarlierPart
 from autotl.runtime import NEVER, Deadline
 from autotl.search.evidence import gather_evidence
+from autotl.search.records import TrialStore
 from autotl.workspace import Workspace
 
 
@@ -158,6 +159,9 @@ def fit(
                 repeats=evidence.repeats,
                 worth=evidence.worth,
                 strategies=config.strategy_names,
+                deliverable=(
+                    TrialStore(place.trials).with_models() if evidence.interrupted else None
+                ),
             )
             model, notes = refit(
                 decision, task, place, deadline, progress, interrupted=evidence.interrupted

@@ -660,10 +660,10 @@ def test_pictures_of_many_backbones_pass_once_and_of_the_dropped_only_some(
     passed: dict[str, list[int]] = {name: [] for name in many}
     n_networks = []
 
-    def noting(store: Any, backbone: Any, samples: Any, watcher: Any) -> Any:
+    def noting(store: Any, backbone: Any, samples: Any, *rest: Any) -> Any:
         passed[backbone.name].append(len(samples))
         n_networks.append(len(store._networks))
-        return pooled(store, backbone, samples, watcher)
+        return pooled(store, backbone, samples, *rest)
 
     monkeypatch.setattr(ActivationStore, "_pooled", noting)
     prepared = make(picture_folder, backbones=many)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -105,6 +105,7 @@ def decide(
     repeats: Sequence[TrialRecord] = (),
     worth: Mapping[int, float] | None = None,
     strategies: Sequence[str] = STRATEGY_NAMES,
+    deliverable: Container[int] | None = None,
 ) -> Decision:
     """Decide among finished trials.
 
@@ -123,19 +124,28 @@ def decide(
             is taken if there is any.
         worth: by number of a trial, the score to rank it by in place of its validation score.
         strategies: names of those that were to be tried.
+        deliverable: numbers of the trials that a model is there of, where none can be trained any
+            more: one of these wins, if there is any. None: all.
 
     Raises:
         InputError: if no trial finished.
     """
+
+    def is_deliverable(record: TrialRecord) -> bool:
+        return deliverable is None or record.number in deliverable
+
     finished = [record for record in records if record.result is not None]
     if not finished:
         raise InputError(f"no trial finished{_reasons(records)}")
     comparison = Comparison(finished, labels, metric, profile.n_folds, repeats, worth, seed)
     finalists: dict[str, TrialRecord] = {}
-    for record in sorted(finished, key=comparison.rank, reverse=True):
+    for record in sorted(
+        finished, key=lambda r: (is_deliverable(r), comparison.rank(r)), reverse=True
+    ):
         finalists.setdefault(record.strategy, record)
-    best = max(finalists.values(), key=lambda r: (not comparison.failures(r), comparison.score(r)))
-    winner = _cheapest(finalists.values(), best, comparison, profile, STANDARD_ERRORS[prefer])
+    able = [r for r in finalists.values() if is_deliverable(r)] or list(finalists.values())
+    best = max(able, key=lambda r: (not comparison.failures(r), comparison.score(r)))
+    winner = _cheapest(able, best, comparison, profile, STANDARD_ERRORS[prefer])
     chosen_among = finished if winner is best else _of(winner.strategy, finished)
     expected, interval, optimism = _expectation(winner, chosen_among, comparison)
     names = list(dict.fromkeys(record.strategy for record in records))

@@ -17,6 +17,8 @@ from autotl.strategies.base import CurvePoint, StrategyConfig, TrialRecord, Tria
 from autotl.strategies.checkpoint import TrialCheckpoint
 from autotl.strategies.fitted import FittedModel
 
+N_MODELS = 3
+"""Of a strategy: the decision, which knows more than the scores, takes one of the best few."""
 RUNNING = "running"
 """The folder of running trials' states, in that of the trials."""
 
@@ -24,7 +26,7 @@ RUNNING = "running"
 class TrialStore:
     """One folder with a JSON file per ended trial, its predictions, and the best models.
 
-    Only the best finished trial of each strategy keeps its model.
+    Of each strategy, the :data:`N_MODELS` finished trials with the best scores keep their models.
 
     Args:
         folder: created when first written to.
@@ -65,10 +67,13 @@ class TrialStore:
             part = self.folder / f"{stem}.part.npz"
             np.savez(part, samples=result.samples, probabilities=result.probabilities)
             os.replace(part, self.folder / f"{stem}.npz")
-            rivals = self._kept(record.strategy)
-            if result.model is not None and all(s < result.score for s in rivals.values()):
-                self._save_model(record.number, result.model)
-                beaten = list(rivals)
+            if result.model is not None:
+                rivals = self._kept(record.strategy)
+                ranked = sorted(rivals, key=lambda number: -rivals[number])
+                better = [number for number in ranked if rivals[number] >= result.score]
+                if len(better) < N_MODELS:
+                    self._save_model(record.number, result.model)
+                    beaten = ranked[N_MODELS - 1 :]
         part = self.folder / f"{stem}.json.part"
         part.write_text(json.dumps(values))
         os.replace(part, self.folder / f"{stem}.json")
@@ -117,6 +122,10 @@ class TrialStore:
     def model_file(self, number: int) -> Path:
         """Where a trial's model is, if it is kept."""
         return self.folder / f"{number:05d}.safetensors"
+
+    def with_models(self) -> set[int]:
+        """Numbers of the trials whose models are kept."""
+        return {int(file.stem) for file in self.folder.glob("*.safetensors")}
 
     def load(self) -> list[TrialRecord]:
         """All ended trials in the order of their numbers, without their models."""

@@ -45,6 +45,15 @@ def test_accuracy_takes_the_best(records, labels, make_profile):
     assert decision.interval[0] < 0.9 < decision.interval[1]
 
 
+def test_where_nothing_can_be_trained_any_more_a_trial_with_a_model_wins(
+    records, labels, make_profile
+):
+    profile = make_profile(labels)
+    for numbers, winner in (({0, 3}, 0), ({1, 3}, 1), ({3}, 3), (set(), 2)):
+        decision = decide(records, labels, ACCURACY, profile, "accuracy", deliverable=numbers)
+        assert decision.winner.number == winner
+
+
 def test_balanced_takes_the_cheapest_within_one_standard_error(records, labels, make_profile):
     difference, error = independent_difference(records[2], records[0], labels)
     assert 0 < difference < error  # else this test tests nothing

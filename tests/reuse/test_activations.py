@@ -595,9 +595,9 @@ def test_a_store_with_other_speeds_reads_what_was_kept(
     layouts = []
     create = StagedNetwork.features
 
-    def noting(self: StagedNetwork, x: torch.Tensor, depths: Any) -> list[torch.Tensor]:
+    def noting(self: StagedNetwork, x: torch.Tensor, *rest: Any) -> list[torch.Tensor]:
         layouts.append(x.is_contiguous(memory_format=torch.channels_last))
-        return create(self, x, depths)
+        return create(self, x, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StagedNetwork, "features", noting)

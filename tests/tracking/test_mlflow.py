@@ -180,7 +180,7 @@ def test_another_size_of_the_pictures_is_part_of_the_backbone_s_tag(
     params = {"backbone": "resnet18@/a/w.safetensors@96px"}
     trial = fit.start_trial(1, "scratch", params)
     trial.end("complete", {})
-    data = client.get_run(trial.run_id).data
+    data = look_up(client, fit, trial.run_id).data
     assert data.tags["backbone"] == "resnet18@96px"
     assert data.params["backbone"] == params["backbone"]
     assert run_name(1, "scratch", params) == "001 scratch resnet18@96px"
