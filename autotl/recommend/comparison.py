@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from autotl.metrics import Metric
 from autotl.strategies.base import SOLVED, TrialRecord, TrialResult
+from autotl.strategies.repeats import of_whole_rounds
 from autotl.uncertainty import Vector, contributions, difference_variance
 
 CLEAR = 1.96
@@ -52,7 +53,7 @@ class Comparison:
         metric: what was maximised.
         n_folds: of the validation; 1: a hold-out.
         repeats: further runs of trials with other seeds.
-        worth: by number of a trial, the score to rank it by in place of its validation score.
+        worth: by number of a trial, the score to rank it by in place of the mean over its runs.
         seed: of resampling.
     """
 
@@ -71,24 +72,12 @@ class Comparison:
         self.metric = metric
         self.seed = seed
         self._n_folds = n_folds
-        self._repeats = repeats
+        self._repeats = of_whole_rounds(repeats)
         self._worth = worth or {}
         self._contributions: dict[int, Vector] = {}
 
-    @cached_property
-    def n_rounds(self) -> int:
-        """Rounds of repeats that count."""
-        ended: dict[int, int] = {record.number: 0 for record in self._repeats}
-        for record in self._repeats:
-            ended[record.number] += record.state in ("complete", "failed")
-        return min(ended.values(), default=0)
-
     def _counted(self, record: TrialRecord) -> list[TrialRecord]:
-        return [
-            other
-            for other in self._repeats
-            if other.number == record.number and other.repeat <= self.n_rounds
-        ]
+        return [other for other in self._repeats if other.number == record.number]
 
     def runs(self, record: TrialRecord) -> list[TrialResult]:
         """The results that stand for a trial: its own and those of its repeats."""
@@ -100,14 +89,20 @@ class Comparison:
         return [other for other in self._counted(record) if other.state == "failed"]
 
     def score(self, record: TrialRecord) -> float:
-        """Mean over the runs, greater is better; one that is not a number is the least."""
-        own, *others = (result.score for result in self.runs(record))
-        score = float(np.mean([self._worth.get(record.number, own), *others]))
+        """What it is worth, or the mean over the runs; greater is better, NaN is the least."""
+        score = self._worth.get(record.number, self._mean(record))
         return -math.inf if math.isnan(score) else score
+
+    def behind(self, record: TrialRecord, best: TrialRecord) -> float:
+        """By how much a trial scores less than another, or is worth less, whichever is more."""
+        return max(self(best, record)[0], self.score(best) - self.score(record))
+
+    def _mean(self, record: TrialRecord) -> float:
+        return float(np.mean([result.score for result in self.runs(record)]))
 
     def value(self, record: TrialRecord) -> float:
         """The metric's mean value over the runs, as validated."""
-        score = float(np.mean([result.score for result in self.runs(record)]))
+        score = self._mean(record)
         return score if self.metric.greater_is_better else -score
 
     @property
@@ -117,7 +112,7 @@ class Comparison:
 
     def value_rank(self, record: TrialRecord) -> float:
         """The key to rank by validation alone: the mean score over the runs."""
-        score = float(np.mean([result.score for result in self.runs(record)]))
+        score = self._mean(record)
         return -math.inf if math.isnan(score) else score
 
     def rank(self, record: TrialRecord) -> tuple[bool, int, float]:

@@ -122,7 +122,7 @@ def decide(
         seed: of the bootstrap.
         repeats: further runs of trials with other seeds. Of a trial that failed with one, another
             is taken if there is any.
-        worth: by number of a trial, the score to rank it by in place of its validation score.
+        worth: by number of a trial, the score to rank it by in place of the mean over its runs.
         strategies: names of those that were to be tried.
         deliverable: numbers of the trials that a model is there of, where none can be trained any
             more: one of these wins, if there is any. None: all.
@@ -201,8 +201,9 @@ def _cheapest(
     """The cheapest that is so near the best and clearly cheaper; the best if there is none."""
 
     def is_near(record: TrialRecord) -> bool:
-        difference, error = comparison(best, record)
-        return difference <= standard_errors * error and not comparison.failures(record)
+        _, error = comparison(best, record)
+        near = comparison.behind(record, best) <= standard_errors * error
+        return near and not comparison.failures(record)
 
     costs = [(relative_cost(record, best, profile), record) for record in finalists]
     cheaper = [(c, record) for c, record in costs if c < CLEARLY_CHEAPER and is_near(record)]

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from autotl.analysis.profile import DatasetProfile
 from autotl.progress import Progress
 from autotl.runtime import Deadline
@@ -22,6 +24,7 @@ from autotl.search.knowledge import DRAWN, Arm
 from autotl.search.last_resort import last_resort
 from autotl.search.records import TrialStore
 from autotl.strategies.base import Task, TrialRecord
+from autotl.strategies.repeats import of_whole_rounds
 from autotl.tracking.base import FitRun
 
 REPEATS = "repeats"
@@ -48,18 +51,31 @@ class Evidence:
     notes: tuple[str, ...] = ()
 
 
-def worth_of(records: Sequence[TrialRecord], task: Task) -> dict[int, float]:
+def worth_of(
+    records: Sequence[TrialRecord], task: Task, repeats: Sequence[TrialRecord] = ()
+) -> dict[int, float]:
     """What finished trials are worth: their scores, and what is known of such settings.
 
     Of many scores on the same few samples the best is lucky; what recipes reached on other data
     sets, and what trials like it reached on this one, says by how much (the posterior mean of
     :mod:`autotl.search.knowledge`).
 
+    Args:
+        records: trials.
+        task: that they were run on.
+        repeats: of them, with further seeds; a trial's score is the mean over its seeds.
+
     Returns:
         By number of a trial, an expected score; greater is better.
     """
-    finished = [(record, record.result.score) for record in records if record.result is not None]
-    finished = [(record, score) for record, score in finished if math.isfinite(score)]
+    scores: dict[int, list[float]] = {}
+    for run in [*records, *of_whole_rounds(repeats)]:
+        if run.result is not None:
+            scores.setdefault(run.number, []).append(run.result.score)
+    means = {number: float(np.mean(own)) for number, own in scores.items()}
+    finished = [
+        (r, means[r.number]) for r in records if math.isfinite(means.get(r.number, math.nan))
+    ]
     if not finished:
         return {}
     seen = [
@@ -120,4 +136,4 @@ def gather_evidence(
     )
     repeats = again.load()
     notes = () if repeats else ("there was no time to run the best trials with other seeds",)
-    return Evidence(records, repeats, worth, not completed, notes)
+    return Evidence(records, repeats, worth_of(records, task, repeats), not completed, notes)

@@ -5,7 +5,8 @@ on a backbone. Arms vary together where they share a strategy, a recipe or a bac
 one of them reached tells something of the others: a cheap linear model of a backbone's features,
 for one, of what fine-tuning it will reach. Means and variances were estimated on measured data sets
 (``studies/knowledge``), as pretrained Gaussian process priors are (Wang et al. 2021, arXiv
-2109.08215). No backbone has a mean of its own, so that they hold for others too.
+2109.08215). What a measured backbone's arms reach beyond that is kept apart, so that the means hold
+for others too. An arm far behind the best counts as bad, however bad: see :func:`bounded`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from autotl.naming import BackboneName
+
 DRAWN = "drawn"
 """The recipe of an arm whose settings are drawn; each is another one."""
 FILE = Path(__file__).with_name("knowledge.json")
 _TASK_DEVIATION = 3.0
 MIDDLE = 2.5
 """Decades of samples that slopes are about."""
+FAR_BEHIND = 2.0
+"""Logits behind the best from which on it makes no difference."""
 
 Vector = NDArray[np.float64]
 
@@ -81,6 +86,8 @@ class Knowledge:
         means: by strategy and recipe, ``finetune/full-2e-3``; logits about a common zero.
         slopes: by strategy, logits for ten times the samples, about the strategies' common rise.
         deviations: by strategy.
+        beyond: by strategy, recipe and backbone, ``finetune/full-2e-3/embedded``, and for other
+            recipes by strategy and backbone: what is added to the mean there.
         noise: variance of a validation score's logit about what the arm is worth, beside other
             arms' on the same samples, in units of the binomial ``1 / (n p (1 - p))``.
     """
@@ -89,6 +96,7 @@ class Knowledge:
     slopes: Mapping[str, float]
     deviations: Mapping[str, Deviations]
     noise: float
+    beyond: Mapping[str, float] = field(default_factory=dict)
 
     def mean(self, arms: Sequence[Arm], n_samples: float) -> Vector:
         """Prior means, ``(n_arms,)``; a recipe that isn't known counts as drawn.
@@ -106,8 +114,16 @@ class Knowledge:
         for arm in arms:
             drawn = self.means.get(f"{arm.strategy}/{DRAWN}", usual)
             own = self.means.get(f"{arm.strategy}/{arm.recipe}", drawn)
-            found.append(own + self.slopes.get(arm.strategy, slope) * decades)
+            own += self.slopes.get(arm.strategy, slope) * decades
+            found.append(own + self._beyond(arm))
         return np.array(found)
+
+    def _beyond(self, arm: Arm) -> float:
+        """Whatever the size of the pictures that the backbone's name may tell."""
+        name = BackboneName.of(arm.backbone)
+        backbone = str(replace(name, image_size=None))
+        others = self.beyond.get(f"{arm.strategy}/{backbone}", 0.0)
+        return self.beyond.get(f"{arm.strategy}/{arm.recipe}/{backbone}", others)
 
     def covariance(self, arms: Sequence[Arm]) -> Vector:
         """Prior covariance, ``(n_arms, n_arms)``; the level of the data set itself is free."""
@@ -150,6 +166,7 @@ class Knowledge:
         index = np.asarray(seen, dtype=np.int64)
         if not len(index):
             return mean, _beside(covariance, int(mean.argmax()))
+        logits = bounded(logits, float(np.max(logits)))
         gain = np.linalg.solve(
             covariance[np.ix_(index, index)] + np.diag(self.variance(logits, n)), covariance[index]
         )
@@ -171,7 +188,18 @@ class Knowledge:
     def from_json(cls, values: Mapping[str, Any]) -> Knowledge:
         """From what :meth:`as_json` gave."""
         deviations = {name: Deviations(**own) for name, own in values["deviations"].items()}
-        return cls(values["means"], values["slopes"], deviations, values["noise"])
+        beyond = values.get("beyond", {})
+        return cls(values["means"], values["slopes"], deviations, values["noise"], beyond)
+
+
+def bounded(logits: Vector, best: float) -> Vector:
+    """Logits, those :data:`FAR_BEHIND` the best raised to that.
+
+    What failed to learn can be any distance behind; a Gaussian that has to explain it would expect
+    as much to the other side.
+    """
+    found: Vector = np.maximum(logits, best - FAR_BEHIND)
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from autotl.search.knowledge import DRAWN, MIDDLE, Arm, Deviations, Knowledge, to_logit
+from autotl.search.knowledge import (
+    DRAWN,
+    MIDDLE,
+    Arm,
+    Deviations,
+    Knowledge,
+    bounded,
+    to_logit,
+)
 
 STRATEGIES = ("bottleneck", "finetune", "scratch")
 _FIELDS = ("features", "backbone", "strategy", "recipe", "arm", "drawn")
@@ -16,6 +24,10 @@ _PAIRED = 0.5
 """Of the binomial variance of two configs' scores on the same samples, what isn't common."""
 _PRIOR_DEVIATION = 1.5
 """Of the recipes' means and the slopes: a weak ridge."""
+_BEYOND_DEVIATION = 0.3
+"""Of what a backbone's arms reach beyond that."""
+_BEST = 0.95
+"""Quantile of a task's logits that counts as its best: the very best may be luck."""
 _SMALLEST, _LARGEST = 0.01, 3.0
 
 Vector = NDArray[np.float64]
@@ -31,20 +43,67 @@ def _arms(rows: pd.DataFrame) -> list[Arm]:
     return [arm_of(str(s), str(n), str(b)) for s, n, b in named]
 
 
+class _Columns:
+    """What the means are made of: recipes, slopes, and what backbones add to them."""
+
+    def __init__(self, arms: list[Arm]) -> None:
+        self.recipes = sorted(
+            {f"{a.strategy}/{a.recipe}" for a in arms} | {f"{s}/{DRAWN}" for s in STRATEGIES}
+        )
+        self.beyond = sorted({name for arm in arms for name in _beyond(arm)})
+        plain = len(self.recipes) + len(STRATEGIES)
+        self._at = {name: k for k, name in enumerate(self.recipes)}
+        self._at |= {name: plain + k for k, name in enumerate(self.beyond)}
+        self.ridge = np.concatenate(
+            [
+                np.full(plain, _PRIOR_DEVIATION**-2),
+                np.full(len(self.beyond), _BEYOND_DEVIATION**-2),
+            ]
+        )
+
+    def design(self, arms: list[Arm], decades: float) -> Vector:
+        """``(n_arms, n_columns)``."""
+        made = np.zeros((len(arms), len(self.ridge)))
+        for i, arm in enumerate(arms):
+            for name in (f"{arm.strategy}/{arm.recipe}", *_beyond(arm)):
+                made[i, self._at[name]] = 1.0
+            made[i, len(self.recipes) + STRATEGIES.index(arm.strategy)] = decades
+        return made
+
+    def read(self, beta: Vector) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        """Means, slopes, and what is beyond the means."""
+        values = [float(v) for v in beta]
+        n, plain = len(self.recipes), len(self.recipes) + len(STRATEGIES)
+        added = dict(zip(self.beyond, values[plain:], strict=True))
+        beyond = {}
+        for name, value in added.items():
+            strategy, *_, backbone = name.split("/")
+            is_recipe = name.count("/") == 2
+            beyond[name] = value + (added[f"{strategy}/{backbone}"] if is_recipe else 0.0)
+        return (
+            dict(zip(self.recipes, values[:n], strict=True)),
+            dict(zip(STRATEGIES, values[n:plain], strict=True)),
+            beyond,
+        )
+
+
+def _beyond(arm: Arm) -> tuple[str, str]:
+    """What of a backbone may be added to a recipe's mean: with any recipe, and with this one."""
+    return f"{arm.strategy}/{arm.backbone}", f"{arm.strategy}/{arm.recipe}/{arm.backbone}"
+
+
 class _Problem:
     """One data set at one size: its arms and their test scores' logits."""
 
-    def __init__(self, rows: pd.DataFrame, names: list[str]) -> None:
+    def __init__(self, rows: pd.DataFrame, columns: _Columns) -> None:
         self.arms = _arms(rows)
         n_test = float(rows["n_test"].iloc[0])
-        self.logits = np.array([to_logit("accuracy", float(v), n_test) for v in rows["test"]])
+        logits = np.array([to_logit("accuracy", float(v), n_test) for v in rows["test"]])
+        self.logits = bounded(logits, float(np.quantile(logits, _BEST)))
         p = expit(self.logits)
         self.noise = _PAIRED / (n_test * p * (1.0 - p))
         decades = float(np.log10(rows["n_development"].iloc[0])) - MIDDLE
-        self.design = np.zeros((len(self.arms), len(names) + len(STRATEGIES)))
-        for i, arm in enumerate(self.arms):
-            self.design[i, names.index(f"{arm.strategy}/{arm.recipe}")] = 1.0
-            self.design[i, len(names) + STRATEGIES.index(arm.strategy)] = decades
+        self.design = columns.design(self.arms, decades)
 
 
 def estimate(frame: pd.DataFrame) -> Knowledge:
@@ -55,26 +114,27 @@ def estimate(frame: pd.DataFrame) -> Knowledge:
     """
     frame = frame[frame["seed"] == 0]
     made = _arms(frame)
-    names = sorted(
-        {f"{a.strategy}/{a.recipe}" for a in made} | {f"{s}/{DRAWN}" for s in STRATEGIES}
-    )
-    problems = [_Problem(rows, names) for _, rows in frame.groupby(["dataset", "n_train"])]
+    columns = _Columns(made)
+    problems = [_Problem(rows, columns) for _, rows in frame.groupby(["dataset", "n_train"])]
     start = np.log(np.full(len(_FIELDS) * len(STRATEGIES), 0.3))
 
     def loss(parameters: Vector) -> float:
-        return _fit_means(_deviations(parameters), problems)[1]
+        return _fit_means(_deviations(parameters), problems, columns.ridge)[1]
 
     bounds = [(np.log(_SMALLEST), np.log(_LARGEST))] * len(start)
     found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
     deviations = _deviations(found.x)
-    beta, _ = _fit_means(deviations, problems)
-    means = dict(zip(names, (float(v) for v in beta[: len(names)]), strict=True))
+    beta, _ = _fit_means(deviations, problems, columns.ridge)
+    means, slopes, beyond = columns.read(beta)
     for strategy in STRATEGIES:
         if not any(a.strategy == strategy and a.recipe == DRAWN for a in made):
-            own = [means[n] for n in names if n.startswith(strategy) and not n.endswith(DRAWN)]
+            own = [
+                mean
+                for name, mean in means.items()
+                if name.startswith(strategy) and not name.endswith(DRAWN)
+            ]
             means[f"{strategy}/{DRAWN}"] = float(np.mean(own)) if own else 0.0
-    slopes = dict(zip(STRATEGIES, (float(v) for v in beta[len(names) :]), strict=True))
-    return Knowledge(means, slopes, deviations, _noise(frame))
+    return Knowledge(means, slopes, deviations, _noise(frame), beyond)
 
 
 def _deviations(parameters: Vector) -> dict[str, Deviations]:
@@ -88,11 +148,12 @@ def _deviations(parameters: Vector) -> dict[str, Deviations]:
     return made
 
 
-def _fit_means(deviations: dict[str, Deviations], problems: list[_Problem]) -> tuple[Vector, float]:
+def _fit_means(
+    deviations: dict[str, Deviations], problems: list[_Problem], ridge: Vector
+) -> tuple[Vector, float]:
     """Generalised least squares with a weak ridge; twice the negative log likelihood."""
     prior = Knowledge({}, {}, deviations, 1.0)
-    width = problems[0].design.shape[1]
-    gram, right = np.eye(width) / _PRIOR_DEVIATION**2, np.zeros(width)
+    gram, right = np.diag(ridge), np.zeros(len(ridge))
     constant = 0.0
     for problem in problems:
         covariance = prior.covariance(problem.arms) + np.diag(problem.noise)

@@ -31,9 +31,10 @@ class Played:
 
     Attributes:
         regret: ``(n_budgets,) float64``, mean over seeds, points.
-        curve: ``(n_grid,) float64``, the same on :data:`GRID`.
+        curve: ``(n_grid,) float64``, the same on :data:`GRID`; of a policy that plans for its
+            budget, at budgets twice as large each time.
         near_from: ``(n_seeds,) float64``, when the pick has come within a point of the best to
-            stay, in units; infinite where it never does.
+            stay, in units; infinite where it never does. Of a policy that plans: without a limit.
         n_runs: mean over seeds.
         units: mean over seeds of the time that the policy takes to its end, in units.
     """
@@ -63,13 +64,40 @@ def play(
         trace = replay(problem, policy, seed, resample=resample)
         if trace is None:
             return None
-        regrets.append(100.0 * (problem.oracle - trace.score_at(points, problem.view.chance)))
+        scores = trace.score_at(points, problem.view.chance)
+        if policy.plans:
+            scores = _planned(problem, policy, seed, points, scores, resample=resample)
+        regrets.append(100.0 * (problem.oracle - scores))
         near.append(trace.stays_from(problem.oracle - NEAR - 1e-9) / problem.unit_s)
         runs.append(len(trace.arms))
         units.append(trace.seconds[-1] / problem.unit_s)
     mean = np.mean(regrets, axis=0)
     n = len(BUDGETS)
     return Played(mean[:n], mean[n:], np.array(near), float(np.mean(runs)), float(np.mean(units)))
+
+
+def _planned(
+    problem: Problem,
+    policy: Policy,
+    seed: int,
+    points: NDArray[np.float64],
+    unlimited: NDArray[np.float64],
+    *,
+    resample: bool,
+) -> NDArray[np.float64]:
+    """Scores at points of time of searches that knew that they had no more.
+
+    One search for each doubling of the time; between them, that of the last one.
+    """
+    doublings = GRID[:: round(1 / np.log2(GRID[1] / GRID[0]))] * problem.unit_s
+    found = []
+    for budget_s in doublings:
+        trace = replay(problem, policy, seed, resample=resample, budget_s=float(budget_s))
+        at = np.array([budget_s])
+        chance = problem.view.chance
+        found.append(chance if trace is None else float(trace.score_at(at, chance)[0]))
+    last = np.searchsorted(doublings, points * (1 + 1e-9), side="right") - 1
+    return np.where(np.isfinite(points), np.array(found)[np.maximum(last, 0)], unlimited)
 
 
 _problems: list[Problem] = []

@@ -23,6 +23,8 @@ from studies.regret.replay import History, Policy, Run, Search
 _HOLD_OUT = 5
 """Of the development samples, one in so many is validated where there is one fold."""
 
+_SPARE = 1.1
+"""A run is begun if so many times its expected seconds are left."""
 _SEEDS = 5
 """Only the choice among Sobol points is random."""
 NOTHING = Knowledge(
@@ -90,12 +92,13 @@ class Ours(Search):
         """The plan's choice."""
         run = {entry.candidate.arm for entry in history}
         left = [c for c in self.view.candidates if c.arm not in run]
+        spent_s = sum(entry.seconds for entry in history)
         plan = Plan(
             arms=list(dict.fromkeys(self._arms[c.arm] for c in left)),
             price=(lambda arm: self._prices[arm]) if self._priced else (lambda arm: 1.0),
             allocation=self._allocation,
             params=lambda arm: {},
-            fits=lambda seconds: True,
+            fits=lambda seconds: spent_s + _SPARE * seconds <= self.view.budget_s,
         )
         choice = plan.next([self._trial(entry) for entry in history])
         if choice is None or (self._ends and not choice.is_worth_it):
@@ -184,7 +187,7 @@ def _steps(curve: NDArray[np.float64], n_epochs: int) -> dict[int, float]:
 
 def _policy(name: str, label: str, **options: Any) -> Policy:
     make = partial(Ours, **options)
-    return Policy(name, label, make, is_random=True, max_seeds=_SEEDS)
+    return Policy(name, label, make, is_random=True, max_seeds=_SEEDS, plans=True)
 
 
 OURS = (

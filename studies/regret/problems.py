@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,6 +76,7 @@ class View:
         others: rows of the table (columns as of :func:`studies.outcomes.table.read`, test scores
             too), none of them of this data set at any size.
         figures: the analyzer's figures of all tasks, this one too; made without test pictures.
+        budget_s: after so many seconds the search is ended.
     """
 
     dataset: str
@@ -85,6 +87,7 @@ class View:
     candidates: tuple[Candidate, ...]
     others: pd.DataFrame
     figures: pd.DataFrame
+    budget_s: float = math.inf
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,7 @@ class Policy:
         make: from a task's view and a random generator to a search.
         is_random: whether it uses the generator.
         max_seeds: more than these aren't replayed, for those that take long.
+        plans: whether what it does hangs on the budget, so that each budget is another replay.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Policy:
     make: Callable[[View, np.random.Generator], Search]
     is_random: bool = False
     max_seeds: int | None = None
+    plans: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,12 @@ class Trace:
 
 
 def replay(
-    problem: Problem, policy: Policy, seed: int = 0, *, resample: bool = False
+    problem: Problem,
+    policy: Policy,
+    seed: int = 0,
+    *,
+    resample: bool = False,
+    budget_s: float = math.inf,
 ) -> Trace | None:
     """Play a policy on a task until it ends.
 
@@ -137,6 +145,7 @@ def replay(
         seed: of its randomness, and of the resample.
         resample: from seed 1 on, the validation samples are drawn anew with replacement, the same
             ones for all candidates; what the policy sees is scored on these.
+        budget_s: the time that the policy is told it has.
 
     Returns:
         The trace; None if the policy has nothing to run on this task.
@@ -145,7 +154,8 @@ def replay(
         InputError: if the policy runs what isn't there or was run, or picks what isn't complete.
     """
     identity = zlib.crc32(problem.name.encode())
-    search = policy.make(problem.view, np.random.default_rng([seed, identity]))
+    view = replace(problem.view, budget_s=budget_s)
+    search = policy.make(view, np.random.default_rng([seed, identity]))
     drawn = (
         _draw(problem, np.random.default_rng([seed, identity, 1])) if resample and seed else None
     )

@@ -62,6 +62,17 @@ def test_balanced_takes_the_cheapest_within_one_standard_error(records, labels, 
     assert any("within the noise" in note and "1 min" in note for note in decision.notes)
 
 
+def test_the_cheaper_must_be_near_in_worth_too(records, labels, make_profile):
+    """Near in score, but what is known of others speaks against it: then it isn't taken."""
+    profile = make_profile(labels)
+    for behind, winner in ((0.005, 0), (0.1, 2)):
+        worth = {0: 0.9 - behind, 1: 0.7, 2: 0.9, 3: 0.7}
+        assert (
+            decide(records, labels, ACCURACY, profile, "balanced", worth=worth).winner.number
+            == winner
+        )
+
+
 def test_a_little_cheaper_is_not_a_reason(labels, make_record, make_profile):
     records = [
         make_record(0, "finetune", labels, 40, seconds=31.0),

@@ -131,3 +131,23 @@ def test_what_settings_like_it_reached_is_in_what_a_trial_is_worth(task: Task) -
     assert worth.keys() == {0, 1}
     assert 0.3 < worth[0] < worth[1] < 0.9
     assert worth_of(records[2:], task) == {}
+
+
+def test_further_seeds_count_in_what_a_trial_is_worth_once_their_round_is_whole(
+    task: Task,
+) -> None:
+    def run(number: int, share: float, repeat: int = 0) -> TrialRecord:
+        result = result_of(task, share)
+        common = {"backbone": "embedded"}
+        return TrialRecord(
+            number, "finetune", common, "complete", 1.0, result=result, repeat=repeat
+        )
+
+    records = [run(0, 0.9), run(1, 0.8)]
+    first = worth_of(records, task)
+    half = [run(0, 0.5, 1)]
+    waiting = TrialRecord(1, "finetune", {}, "interrupted", 1.0, repeat=1)
+    assert worth_of(records, task, [*half, waiting]) == first
+    both = worth_of(records, task, [*half, run(1, 0.8, 1)])
+    assert first[0] > first[1]
+    assert both[0] < both[1]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -93,6 +94,29 @@ def test_a_recipe_that_is_not_known_counts_as_drawn() -> None:
     assert MODEL.mean([unknown], 300) == MODEL.mean([drawn], 300)
 
 
+def test_a_measured_backbone_s_recipes_have_means_of_their_own_at_any_size() -> None:
+    beyond = {"finetune/a/one": 0.3, "finetune/one": 0.1, "finetune/a/two@w": 0.2}
+    model = replace(MODEL, beyond=beyond)
+
+    def added(recipe: str, backbone: str, strategy: str = "finetune") -> float:
+        arm = Arm(strategy, recipe, backbone)
+        return float((model.mean([arm], 300) - MODEL.mean([arm], 300))[0])
+
+    assert added("a", "one") == added("a", "one@96px") == pytest.approx(0.3)
+    assert added("b", "one") == pytest.approx(0.1)
+    assert added("a", "one@w") == added("a", "other") == added("a", "one", "bottleneck") == 0.0
+    assert added("a", "two@w@96px") == pytest.approx(0.2)
+
+
+def test_how_far_behind_an_arm_is_makes_no_difference_beyond_a_bound() -> None:
+    found = [
+        MODEL.posterior(ARMS, 300, [0, 4], np.array([1.0, 1.0 - behind]), 300)[0]
+        for behind in (1.0, 2.5, 6.0)
+    ]
+    assert np.array_equal(found[1], found[2])
+    assert found[0][4] > found[1][4]
+
+
 def test_scores_as_logits_and_back() -> None:
     for metric, score in (("accuracy", 0.8), ("log_loss", -0.7), ("auroc", 0.6)):
         assert from_logit(metric, to_logit(metric, score, 1e6)) == pytest.approx(score)
@@ -103,7 +127,8 @@ def test_scores_as_logits_and_back() -> None:
 
 
 def test_json_there_and_back() -> None:
-    assert Knowledge.from_json(MODEL.as_json()) == MODEL
+    model = replace(MODEL, beyond={"finetune/one": 0.1})
+    assert Knowledge.from_json(model.as_json()) == model
 
 
 def test_what_is_shipped_knows_every_recipe_or_its_strategy_s_draws() -> None:
