@@ -159,7 +159,8 @@ def search(
         strategies=config.strategy_names,
         seed=config.seed,
         n_trials=config.n_trials,
-        deadline=deadline.earlier(finalists_s(deadline, config.strategy_names)),
+        deadline=deadline,
+        finalists_s=finalists_s(deadline, config.strategy_names),
         is_resumed=place.is_resumed,
     )
     warm: list[WarmTrial] = []

@@ -12,7 +12,7 @@ CLOSING_S = 6.0
 TRIAL_SHARE = 1.0 / 4.0
 """The most of the search's time that one trial may plan to take."""
 FINALISTS_SHARE = 0.15
-"""Of the search's time, kept back to run the best again with other seeds."""
+"""Of the search's time, kept back to run the best again with other seeds; if a run fits into it."""
 MIN_EPOCHS = 10
 """With fewer epochs than this networks don't show what they can: then fewer folds are better."""
 UNLIMITED_EPOCHS = 30
@@ -50,10 +50,19 @@ class SearchBudget:
         deadline: of the whole fit.
         n_folds_samples: training samples of all folds together.
         n_samples: development samples, what the final fit trains on.
+        finalists_s: to keep back for runs of the best with other seeds, where one of them takes no
+            longer: else the search has that time, too.
     """
 
-    def __init__(self, deadline: Deadline, n_folds_samples: int, n_samples: int) -> None:
+    def __init__(
+        self,
+        deadline: Deadline,
+        n_folds_samples: int,
+        n_samples: int,
+        finalists_s: float = 0.0,
+    ) -> None:
         self._deadline = deadline
+        self._finalists_s = finalists_s
         self._refit_share = n_samples / max(1, n_folds_samples)
 
     def refit_s(self, trial_s: float) -> float:
@@ -67,7 +76,9 @@ class SearchBudget:
             trial_s: predicted seconds of the trial.
             best_s: seconds of the best trial so far; None: there is none.
         """
-        return self._deadline.earlier(CLOSING_S + self.refit_s(max(trial_s, best_s or 0.0)))
+        longest_s = max(trial_s, best_s or 0.0)
+        finalists_s = self._finalists_s if longest_s <= self._finalists_s else 0.0
+        return self._deadline.earlier(CLOSING_S + self.refit_s(longest_s) + finalists_s)
 
     def fits(self, trial_s: float, best_s: float | None = None) -> bool:
         """Whether a trial can be ended in time; arguments as of :meth:`deadline_for`."""

@@ -30,9 +30,10 @@ class StrategyPruner(BasePruner):
     """Compares a trial with the best finished one of its strategy and backbone, at equal progress.
 
     Both were validated on the same samples in the same order, so that the lead at equal progress
-    tells of the lead at the end, but for what the rest of a fold's epochs changes, and the samples
-    of the folds to come. A trial ends when it is behind by more than both make up for. Two
-    backbones aren't compared: one that learns slowly may end ahead.
+    tells of the lead on new samples, but for what the rest of a fold's epochs changes, and for what
+    so few samples can tell. A trial ends when it is behind by more than both make up for: what is
+    behind by less may still be taken, as the pick goes by more than these scores. Two backbones
+    aren't compared: one that learns slowly may end ahead.
 
     Args:
         metric: name of the metric.
@@ -62,7 +63,7 @@ class StrategyPruner(BasePruner):
         return bool(its - mine > CLEAR * self.deviation(step, its))
 
     def deviation(self, step: int, score: float) -> float:
-        """Standard deviation of the lead's change until the end.
+        """Standard deviation of the lead on new samples at the end about that seen so far.
 
         Args:
             step: of :data:`PROGRESS_STEPS`.
@@ -73,8 +74,7 @@ class StrategyPruner(BasePruner):
         n_seen, n_all = sum(self._fold_sizes[:begun]), sum(self._fold_sizes)
         left = begun - step * n_folds / PROGRESS_STEPS  # of the fold under way
         of_epochs = (DRIFT * left / begun) ** 2 / n_seen
-        of_samples = 1.0 / n_seen - 1.0 / n_all
-        return math.sqrt(max(score * (1.0 - score), 1.0 / n_all) * (of_epochs + of_samples))
+        return math.sqrt(max(score * (1.0 - score), 1.0 / n_all) * (of_epochs + 1.0 / n_seen))
 
     def _share(self, score: float) -> float:
         """The score as if it were an accuracy."""

@@ -59,7 +59,8 @@ class StudySpec:
         strategies: names.
         seed: of sampler and trials.
         n_trials: at most so many; None: no limit.
-        deadline: of the search, the final fit and the closing included.
+        deadline: of the search, the finalists, the final fit and the closing included.
+        finalists_s: seconds to keep back from the search for the finalists.
         is_resumed: whether the folder holds a study that goes on.
     """
 
@@ -70,6 +71,7 @@ class StudySpec:
     seed: int
     n_trials: int | None
     deadline: Deadline
+    finalists_s: float = 0.0
     is_resumed: bool = False
 
 
@@ -126,9 +128,8 @@ def run_worker(
         Whether it ended by itself; False after the user's interrupt.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    budget = SearchBudget(
-        spec.deadline, sum(len(fold.train) for fold in task.folds), len(task.labels)
-    )
+    n_folds_samples = sum(len(fold.train) for fold in task.folds)
+    budget = SearchBudget(spec.deadline, n_folds_samples, len(task.labels), spec.finalists_s)
     storage = open_storage(spec.storage)
     pruner = StrategyPruner(task.metric.name, [len(fold.validation) for fold in task.folds])
     study = optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)

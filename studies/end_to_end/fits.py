@@ -12,9 +12,11 @@ import torch
 
 import autotl
 from autotl.fitting import read_test
+from autotl.recommend.decision import decide
+from autotl.search.evidence import REPEATS, worth_of
 from autotl.search.records import TrialStore
 from autotl.strategies import STRATEGIES
-from autotl.strategies.base import SilentReporter
+from autotl.strategies.base import SilentReporter, TrialRecord
 from studies.end_to_end.rivals import RIVALS, fit_in_order
 from studies.end_to_end.setting import as_measured, others_than
 from studies.outcomes.tasks import TaskName, samples_of
@@ -62,7 +64,9 @@ def run(request: Request) -> dict[str, Any]:
         The request's fields; ``test`` (score on the test set), ``n_test``, ``seconds`` (by the
         caller's clock), ``choice`` and ``n_trials``. Of autotl's also what it said: ``expected``,
         ``low``, ``high``, ``verdict``, and ``others``: of each other strategy what was said of it
-        (``noise``, ``is_clear``, ``difference``) and its ``test`` score, refitted alike.
+        (``noise``, ``is_clear``, ``difference``) and its ``test`` score, refitted alike; what the
+        same trials score where accuracy is preferred (``accurate``, ``accurate_choice``); and the
+        trials (``ran``: choice, state, seconds, validation score).
     """
     frame = samples_of(TaskName(request.dataset, request.n_train))
     n_test = int((frame["split"] == "test").sum())
@@ -101,28 +105,43 @@ def _told(found: autotl.Recommendation, prepared: Any) -> dict[str, Any]:
     decision, test = found.decision, found.test
     if decision is None or test is None:
         raise RuntimeError("the fit has no decision or no test")
-    records = TrialStore(Path(found.summary()["report"]).parent / "trials").load()
-    configs = {record.number: dict(record.config) for record in records}
-    others = []
-    for summary in decision.strategies:
-        if summary.best is None or summary.best == decision.winner.number:
-            continue
-        others.append(
-            {
-                "strategy": summary.strategy,
-                "difference": summary.difference,
-                "standard_error": summary.standard_error,
-                "noise": summary.noise,
-                "is_clear": summary.is_clear,
-                "test": _test_score(summary.strategy, configs[summary.best], prepared),
-            }
-        )
-    winner = decision.winner
+    folder = Path(found.summary()["report"]).parent / "trials"
+    records, repeats = TrialStore(folder).load(), TrialStore(folder / REPEATS).load()
+    task = prepared.task
+    by_number = {record.number: record for record in records}
+    scores = {decision.winner.number: test.value}
+
+    def score(number: int) -> float:
+        if number not in scores:
+            record = by_number[number]
+            scores[number] = _test_score(record.strategy, dict(record.config), prepared)
+        return scores[number]
+
+    accurate = decide(
+        *(records, task.labels, task.metric, prepared.profile, "accuracy", task.seed),
+        repeats=repeats,
+        worth=worth_of(records, task, repeats),
+    ).winner
+    others = [
+        {
+            "strategy": summary.strategy,
+            "difference": summary.difference,
+            "standard_error": summary.standard_error,
+            "noise": summary.noise,
+            "is_clear": summary.is_clear,
+            "test": score(summary.best),
+        }
+        for summary in decision.strategies
+        if summary.best not in (None, decision.winner.number)
+    ]
     return {
         "test": test.value,
-        "choice": f"{winner.strategy}/{winner.recipe or 'drawn'} on {winner.config['backbone']}",
+        "choice": _choice(decision.winner),
+        "accurate": score(accurate.number),
+        "accurate_choice": _choice(accurate),
         "n_trials": len(records),
         "n_pruned": sum(summary.n_pruned for summary in decision.strategies),
+        "n_repeats": len(repeats),
         "expected": decision.expected,
         "low": decision.interval[0],
         "high": decision.interval[1],
@@ -132,7 +151,15 @@ def _told(found: autotl.Recommendation, prepared: Any) -> dict[str, Any]:
         "test_high": test.interval[1],
         "verdict": found.summary()["verdict"],
         "others": others,
+        "ran": [
+            [_choice(r), r.state, round(r.seconds, 2), r.result and round(r.result.score, 4)]
+            for r in records
+        ],
     }
+
+
+def _choice(record: TrialRecord) -> str:
+    return f"{record.strategy}/{record.recipe or 'drawn'} on {record.config['backbone']}"
 
 
 def _test_score(strategy_name: str, settings: dict[str, Any], prepared: Any) -> float:

@@ -18,20 +18,14 @@ _N_RESAMPLED = 10_000
 def preferring_accuracy(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Autotl's fits as they would have ended with ``prefer="accuracy"``.
 
-    That takes the best strategy by validation, where the default takes a cheaper one within a
-    standard error of it. Its model was refitted and tested after the fit, as all others were.
+    That takes the best strategy, where the default takes a cheaper one within a standard error of
+    it. Its model was refitted and tested after the fit, as all others were.
 
     Args:
         rows: of autotl's fits.
         name: of the policy in what is returned.
     """
-
-    def test(row: Any) -> float:
-        better = [claim for claim in row["others"] if claim["difference"] < 0.0]
-        first = min(better, key=lambda claim: claim["difference"], default=None)
-        return float(row["test"] if first is None else first["test"])
-
-    return rows.assign(policy=name, test=[test(row) for _, row in rows.iterrows()])
+    return rows.assign(policy=name, test=rows["accurate"], choice=rows["accurate_choice"])
 
 
 def duels(rows: pd.DataFrame, ours: str) -> dict[str, Any]:

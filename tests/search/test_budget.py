@@ -66,6 +66,13 @@ def test_a_trial_fits_if_it_and_the_final_fit_end_in_time() -> None:
     assert not SearchBudget(Deadline.after(-1.0), 100, 100).fits(0.0)
 
 
+def test_the_finalists_time_is_kept_where_one_of_them_fits_into_it() -> None:
+    budget = SearchBudget(Deadline(1_000.0), 100, 100, finalists_s=30.0)
+    assert budget.deadline_for(20.0).at == pytest.approx(1_000.0 - CLOSING_S - 20.0 - 30.0)
+    assert budget.deadline_for(20.0, 40.0).at == pytest.approx(1_000.0 - CLOSING_S - 40.0)
+    assert budget.deadline_for(40.0).at == pytest.approx(1_000.0 - CLOSING_S - 40.0)
+
+
 def test_a_share_of_the_search_is_kept_back_for_the_finalists() -> None:
     both = ("bottleneck", "finetune")
     kept = finalists_s(Deadline.after(100.0 + CLOSING_S), both)

@@ -88,12 +88,26 @@ def test_prices_are_corrected_by_what_trials_took() -> None:
 
 
 def test_a_strategy_gets_its_turn_when_much_was_spent_on_others() -> None:
-    price = {"bottleneck": 1.0, "finetune": 10.0, "scratch": 10.0}
+    price = {"bottleneck": 1.0, "finetune": 10.0, "scratch": 100.0}
     plan = plan_of([*RECIPES, *drawn_arms()], price=lambda arm: price[arm.strategy])
-    spent = [trial(RECIPES[0], 0.5), trial(RECIPES[2], 0.9, seconds=14.0)]
-    enough = [*spent, trial(RECIPES[3], 0.9, seconds=16.0)]
+
+    def tried(arm: Arm, value: float, seconds: float) -> FrozenTrial:
+        return trial(arm, value, user_attrs={STATE: "complete", SECONDS: seconds, COST: seconds})
+
+    spent = [tried(RECIPES[0], 0.5, 1.0), tried(RECIPES[2], 0.9, 700.0)]
+    assert plan.next(spent).arm.strategy != "scratch"  # type: ignore[union-attr]
+    enough = [*spent, tried(RECIPES[3], 0.9, 100.0)]
     assert plan.next(enough).arm.strategy == "scratch"  # type: ignore[union-attr]
     assert plan.next(enough).arm.recipe != DRAWN  # type: ignore[union-attr]
+
+
+def test_a_strategy_gets_its_turn_when_nothing_else_is_worth_its_time() -> None:
+    arms = [RECIPES[1], RECIPES[4]]
+    plan = plan_of(arms, price=lambda arm: 1e6 if arm.strategy == "scratch" else 1.0)
+    far = [trial(RECIPES[0], 0.3), trial(RECIPES[2], 0.99)]
+    choice = plan.next(far)
+    assert choice is not None
+    assert (choice.arm, choice.is_worth_it) == (RECIPES[4], True)
 
 
 def test_with_few_trials_left_every_strategy_gets_one() -> None:

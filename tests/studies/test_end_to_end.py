@@ -110,15 +110,16 @@ def test_no_claims_at_all() -> None:
     assert found["equal_noise"] is None
 
 
-def test_with_accuracy_preferred_the_best_by_validation_counts() -> None:
-    others = [
-        claim(difference=-0.01, test=0.84),
-        claim(difference=-0.02, test=0.82),
-        claim(difference=0.03, test=0.9),
-    ]
-    rows = pd.DataFrame([fit(others=others), fit(others=others[2:])])
+def test_with_accuracy_preferred_it_is_what_the_same_trials_would_have_brought() -> None:
+    rows = pd.DataFrame(
+        [
+            fit(accurate=0.82, accurate_choice="finetune/a on b"),
+            fit(accurate=0.8, accurate_choice="scratch/a on b"),
+        ]
+    )
     found = report.preferring_accuracy(rows, "accurate")
     assert found["test"].tolist() == [0.82, 0.8]
+    assert found["choice"].tolist() == ["finetune/a on b", "scratch/a on b"]
     assert set(found["policy"]) == {"accurate"}
 
 
