@@ -159,6 +159,7 @@ def fit(
                 repeats=evidence.repeats,
                 worth=evidence.worth,
                 strategies=config.strategy_names,
+                groups=task.groups,
                 deliverable=(
                     TrialStore(place.trials).with_models() if evidence.interrupted else None
                 ),

@@ -257,7 +257,9 @@ def read_test(model: FittedModel, prepared: Prepared) -> TestScore | None:
     return TestScore(
         metric=task.metric.name,
         value=task.metric.value(test.labels, probabilities),
-        interval=confidence_interval(task.metric, test.labels, probabilities, seed=task.seed),
+        interval=confidence_interval(
+            task.metric, test.labels, probabilities, seed=task.seed, groups=test.groups
+        ),
         labels=test.labels,
         probabilities=probabilities,
         metrics={

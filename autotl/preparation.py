@@ -64,11 +64,13 @@ class LockedTest:
         table: all samples; for the names of pictures.
         samples: ``(n_test,) int64``, rows of ``table``.
         stores: decoded pictures by size.
+        groups: ``(n_test,) int64``, which group each sample is of; None: they are independent.
     """
 
     table: ImageTable
     samples: NDArray[np.int64]
     stores: Mapping[int, PixelStore]
+    groups: NDArray[np.int64] | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -215,6 +217,7 @@ def prepare(
         speeds=speeds,
         device=device,
         seed=config.seed,
+        groups=groups[split.development],
     )
     profile = make_profile(task, table, split, looked, search_s, first, ranking)
     return Prepared(
@@ -222,7 +225,7 @@ def prepare(
         source=_source_of(dataset),
         task=task,
         profile=profile,
-        test=LockedTest(table, split.test, stores),
+        test=LockedTest(table, split.test, stores, groups[split.test]),
         quarantine=(
             *((entry.name, entry.reason) for entry in table.quarantine),
             *((table.name(overlap.sample), overlap.reason(table)) for overlap in overlaps),

@@ -20,6 +20,12 @@ from autotl.metrics import Labels, Metric, Probabilities
 
 Vector = NDArray[np.float64]
 
+USUAL_CORRELATION = 0.05
+"""Of what samples of one group contribute, where too few groups tell it. Measured on the outcome
+table: speakers 0.04 to 0.2, writers 0.01, slides of blood cells none."""
+_USUAL_GROUPS = 10
+"""How many groups that counts as."""
+
 _SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 _COUNTED = ("accuracy", "balanced_accuracy", "macro_f1")
 """Metrics of right and wrong: where two agree on every sample, one more might tell them apart."""
@@ -50,7 +56,11 @@ def sample_weights(metric: Metric, labels: Labels) -> Vector:
 
 
 def difference_variance(
-    metric: Metric, labels: Labels, first: Vector, second: Vector
+    metric: Metric,
+    labels: Labels,
+    first: Vector,
+    second: Vector,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[float, float]:
     """How much better the first scores than the second on the same samples, and its variance.
 
@@ -63,10 +73,13 @@ def difference_variance(
         labels: ``(n,) int64``.
         first: contributions ``(n,)``; of several runs, their mean.
         second: likewise.
+        groups: ``(n,)``, which group each sample is of; None: they are independent.
     """
     apart, weights, n = first - second, sample_weights(metric, labels), len(labels)
     difference = float(apart.sum())
-    variance = float(np.square(apart - weights * difference).sum()) * n / max(1, n - 1)
+    residuals = apart - weights * difference
+    variance = float(np.square(residuals).sum()) * n / max(1, n - 1)
+    variance *= design_effect(groups, residuals)
     one_more = float((weights**3).sum())
     if metric.name in _COUNTED:
         variance += one_more
@@ -83,8 +96,12 @@ def confidence_interval(
     confidence: float = 0.95,
     n_resamples: int = 500,
     seed: int = 0,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[float, float]:
     """Interval of a metric's value over samples like these.
+
+    Where samples belong to groups, it is as wide as for so many fewer samples as
+    :func:`design_effect` says.
 
     Accuracy: Wilson's score interval (Wilson 1927), right at 0 and 1 and for few samples. Balanced
     accuracy and macro-F1: the same with as many samples as a mean over classes is worth, see
@@ -95,22 +112,58 @@ def confidence_interval(
     value = metric.value(labels, probabilities) if len(labels) else float("nan")
     if not np.isfinite(value):
         return (float("nan"), float("nan"))
+    shares = contributions(metric, labels, probabilities)
+    effect = design_effect(groups, shares - sample_weights(metric, labels) * shares.sum())
     if metric.name in _COUNTED:
-        return wilson_interval(value, effective_samples(metric, labels), confidence)
+        n_samples = max(1.0, effective_samples(metric, labels) / effect)
+        return wilson_interval(value, n_samples, confidence)
     if metric.name == "auroc":
-        shares = contributions(metric, labels, probabilities)
-        return _logit_interval(metric, labels, shares, confidence)
-    gains = contributions(metric, labels, probabilities) * len(labels)
+        return _logit_interval(metric, labels, shares, effect, confidence)
+    gains = shares * len(labels)
     rng = np.random.default_rng(seed)
     means = [gains[rng.integers(0, len(gains), len(gains))].mean() for _ in range(n_resamples)]
     tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
+    quantiles = np.quantile(means, [tail, 1.0 - tail])
+    low, high = gains.mean() + (quantiles - gains.mean()) * np.sqrt(effect)
     return (float(low), float(high)) if metric.greater_is_better else (float(-high), float(-low))
 
 
 def effective_samples(metric: Metric, labels: Labels) -> float:
     """How many samples of equal weight would be as sure: ``1 / sum(w**2)`` (Kish 1965)."""
     return float(1.0 / np.square(sample_weights(metric, labels)).sum())
+
+
+def design_effect(groups: NDArray[np.int64] | None, residuals: Vector | None = None) -> float:
+    """How many times a variance is that of independent samples, as samples come in groups.
+
+    ``1 + (m - 1) r`` with the groups' mean size as a sample sees it, ``m``, and the correlation
+    within groups, ``r`` (Kish 1965, section 5.4). The correlation is estimated from the groups'
+    sums, and the fewer groups there are, the more it is :data:`USUAL_CORRELATION`: a single group
+    tells nothing of others.
+
+    Args:
+        groups: ``(n,)``, which group each sample is of; None: each is one by itself.
+        residuals: ``(n,)``, what each contributes beyond its due; None: not known.
+
+    Returns:
+        At least 1; exactly that where every group is a single sample.
+    """
+    if groups is None or not len(groups):
+        return 1.0
+    _, own = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(own)
+    size = float(np.square(sizes).sum() / len(groups))
+    if size <= 1.0:
+        return 1.0
+    correlation, n_groups = USUAL_CORRELATION, len(groups) / size
+    total = 0.0 if residuals is None else float(np.square(residuals).sum())
+    if residuals is not None and total > 0.0 and len(sizes) > 1:
+        sums = np.bincount(own, weights=residuals)
+        ratio = float(np.square(sums).sum()) / total * len(sizes) / (len(sizes) - 1)
+        found = min(1.0, max(0.0, (ratio - 1.0) / (size - 1.0)))
+        known = (n_groups - 1.0) / (n_groups - 1.0 + _USUAL_GROUPS)
+        correlation += known * (found - correlation)
+    return 1.0 + (size - 1.0) * correlation
 
 
 def wilson_interval(
@@ -134,15 +187,16 @@ def wilson_interval(
 
 
 def _logit_interval(
-    metric: Metric, labels: Labels, shares: Vector, confidence: float
+    metric: Metric, labels: Labels, shares: Vector, effect: float, confidence: float
 ) -> tuple[float, float]:
     from scipy.special import expit, logit
     from scipy.stats import norm
 
     value = min(1.0, max(0.0, float(shares.sum())))
     if value in (0.0, 1.0):
-        return wilson_interval(value, effective_samples(metric, labels), confidence)
-    variance = float(np.square(shares - _class_weights(labels) * value).sum())
+        n_samples = max(1.0, effective_samples(metric, labels) / effect)
+        return wilson_interval(value, n_samples, confidence)
+    variance = float(np.square(shares - _class_weights(labels) * value).sum()) * effect
     half = float(norm.ppf(0.5 + confidence / 2.0)) * np.sqrt(variance) / (value * (1 - value))
     return float(expit(logit(value) - half)), float(expit(logit(value) + half))
 

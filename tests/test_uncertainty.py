@@ -11,8 +11,10 @@ from scipy.stats import binomtest
 
 from autotl.metrics import METRICS, Metric, accuracy
 from autotl.uncertainty import (
+    USUAL_CORRELATION,
     confidence_interval,
     contributions,
+    design_effect,
     difference_variance,
     effective_samples,
     sample_weights,
@@ -208,3 +210,65 @@ def test_no_samples_have_no_interval() -> None:
     empty = np.empty((0, 2), dtype=np.float32)
     found = confidence_interval(METRICS["accuracy"], np.empty(0, dtype=np.int64), empty)
     assert np.isnan(found).all()
+
+
+def test_single_samples_have_no_design_effect() -> None:
+    assert design_effect(None) == 1.0
+    assert design_effect(np.arange(50), np.ones(50)) == 1.0
+    assert design_effect(np.array([], dtype=np.int64)) == 1.0
+
+
+def test_the_design_effect_is_that_of_the_groups_means() -> None:
+    """Against the variance of the mean over many draws of groups with a common part."""
+    rng = np.random.default_rng(0)
+    n_groups, size = 60, 20
+    groups = np.repeat(np.arange(n_groups), size)
+
+    def draw() -> np.ndarray:
+        common = rng.normal(0.0, 0.5, n_groups)
+        return np.asarray(common[groups] + rng.normal(0.0, 1.0, len(groups)))
+
+    means = [draw().mean() for _ in range(2_000)]
+    independent = (0.5**2 + 1.0) / len(groups)
+    found = [
+        design_effect(groups, values - values.mean()) for values in (draw() for _ in range(50))
+    ]
+    assert np.mean(found) == pytest.approx(np.var(means) / independent, rel=0.25)
+    alone = [
+        design_effect(groups, values - values.mean())
+        for values in (rng.normal(size=len(groups)) for _ in range(50))
+    ]
+    assert np.mean(alone) < 1.6
+
+
+def test_one_group_tells_nothing_of_others() -> None:
+    one = np.zeros(200, dtype=np.int64)
+    usual = 1 + 199 * USUAL_CORRELATION
+    assert design_effect(one, np.random.default_rng(0).normal(size=200)) == pytest.approx(usual)
+    assert design_effect(one) == pytest.approx(usual)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "auroc", "log_loss"])
+def test_intervals_and_differences_are_wider_in_groups(name: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], 100)
+    groups = np.repeat(np.arange(10), 20)
+    first, second = (
+        softmax_of(labels, rng.normal(0.5, 1.0, 10)[groups] + rng.normal(0.0, 0.5, 200))
+        for _ in range(2)
+    )
+    metric = METRICS[name]
+    low, high = confidence_interval(metric, labels, first)
+    wide_low, wide_high = confidence_interval(metric, labels, first, groups=groups)
+    assert wide_low < low
+    assert wide_high > high
+    shares = [contributions(metric, labels, p) for p in (first, second)]
+    difference, variance = difference_variance(metric, labels, *shares)
+    same, wider = difference_variance(metric, labels, *shares, groups)
+    assert same == difference
+    assert wider > 1.5 * variance
+
+
+def softmax_of(labels: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    right = 1 / (1 + np.exp(-margins))
+    return np.where(labels[:, None] == np.arange(2), right[:, None], 1 - right[:, None])

@@ -6,7 +6,8 @@ is ``d = sum(z_a - z_b)``, and its standard error the root of::
 
     (1 + r) sum((z_a - z_b - w d)**2) + s**2 / S_a + s**2 / S_b
 
-The first term is that of the paired bootstrap over samples. ``r`` stands for the choice of the
+The first term is that of the paired bootstrap over samples, with the design effect where these come
+in groups. ``r`` stands for the choice of the
 training samples, which the folds share: ``n_folds n_validation / n_train`` (Nadeau and Bengio 2003,
 equation 9; Bouckaert and Frank 2004 for cross-validation). ``s`` is the deviation from seed to
 seed, pooled over the configs that ran with several; 0 for what is solved, and where no seed was
@@ -55,6 +56,7 @@ class Comparison:
         repeats: further runs of trials with other seeds.
         worth: by number of a trial, the score to rank it by in place of the mean over its runs.
         seed: of resampling.
+        groups: ``(n_samples,) int64``, which group each sample is of; None: they are independent.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Comparison:
         repeats: Sequence[TrialRecord] = (),
         worth: Mapping[int, float] | None = None,
         seed: int = 0,
+        groups: NDArray[np.int64] | None = None,
     ) -> None:
         self.finished = finished
         self.labels = labels
         self.metric = metric
         self.seed = seed
+        self._groups = groups
         self._n_folds = n_folds
         self._repeats = of_whole_rounds(repeats)
         self._worth = worth or {}
@@ -87,6 +91,10 @@ class Comparison:
     def failures(self, record: TrialRecord) -> list[TrialRecord]:
         """Its repeats that failed."""
         return [other for other in self._counted(record) if other.state == "failed"]
+
+    def groups_of(self, result: TrialResult) -> NDArray[np.int64] | None:
+        """``(n_validated,)`` of a result's samples."""
+        return None if self._groups is None else self._groups[result.samples]
 
     def score(self, record: TrialRecord) -> float:
         """What it is worth, or the mean over the runs; greater is better, NaN is the least."""
@@ -126,7 +134,8 @@ class Comparison:
             return 0.0, 0.0
         labels = self.labels[result_of(first).samples]
         difference, variance = difference_variance(
-            self.metric, labels, self._shares(first), self._shares(second)
+            *(self.metric, labels, self._shares(first), self._shares(second)),
+            self.groups_of(result_of(first)),
         )
         variance *= 1.0 + self._overlap(len(labels))
         variance += self._seed_variance_of_mean(first) + self._seed_variance_of_mean(second)

@@ -22,7 +22,7 @@ from autotl.recommend.selection import selected_score
 from autotl.recommend.summary import StrategySummary, mean_interval, summarise
 from autotl.recommend.words import format_difference, format_seconds
 from autotl.strategies.base import TrialRecord
-from autotl.uncertainty import wilson_interval
+from autotl.uncertainty import contributions, design_effect, wilson_interval
 
 Prefer = Literal["accuracy", "balanced", "cheap"]
 
@@ -105,6 +105,7 @@ def decide(
     repeats: Sequence[TrialRecord] = (),
     worth: Mapping[int, float] | None = None,
     strategies: Sequence[str] = STRATEGY_NAMES,
+    groups: NDArray[np.int64] | None = None,
     deliverable: Container[int] | None = None,
 ) -> Decision:
     """Decide among finished trials.
@@ -124,6 +125,7 @@ def decide(
             is taken if there is any.
         worth: by number of a trial, the score to rank it by in place of the mean over its runs.
         strategies: names of those that were to be tried.
+        groups: ``(n_samples,) int64``, which group each sample is of; None: they are independent.
         deliverable: numbers of the trials that a model is there of, where none can be trained any
             more: one of these wins, if there is any. None: all.
 
@@ -137,7 +139,7 @@ def decide(
     finished = [record for record in records if record.result is not None]
     if not finished:
         raise InputError(f"no trial finished{_reasons(records)}")
-    comparison = Comparison(finished, labels, metric, profile.n_folds, repeats, worth, seed)
+    comparison = Comparison(finished, labels, metric, profile.n_folds, repeats, worth, seed, groups)
     finalists: dict[str, TrialRecord] = {}
     for record in sorted(
         finished, key=lambda r: (is_deliverable(r), comparison.rank(r)), reverse=True
@@ -234,7 +236,9 @@ def _expectation(
     low, high = mean_interval(winner, comparison)
     shift = value - comparison.value(winner)
     if metric.name == "accuracy":
-        return value, wilson_interval(value, len(labels)), optimism
+        shares = contributions(metric, labels, result.probabilities)
+        effect = design_effect(comparison.groups_of(result), shares - shares.mean())
+        return value, wilson_interval(value, max(1.0, len(labels) / effect)), optimism
     return value, (max(0.0, low + shift), high + shift), optimism
 
 

@@ -120,7 +120,11 @@ def mean_interval(record: TrialRecord, comparison: Comparison) -> tuple[float, f
     """The interval of a trial's value, about the mean over its runs."""
     result, metric = result_of(record), comparison.metric
     labels = comparison.labels[result.samples]
-    low, high = confidence_interval(metric, labels, result.probabilities, seed=comparison.seed)
+    low, high = confidence_interval(
+        *(metric, labels, result.probabilities),
+        seed=comparison.seed,
+        groups=comparison.groups_of(result),
+    )
     shift = comparison.value(record) - metric.value(labels, result.probabilities)
     if metric.name == "log_loss":
         return max(0.0, low + shift), high + shift

@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from autotl.search.knowledge import Arm, Knowledge, from_logit, shipped, to_logit
 from autotl.strategies.base import Task
+from autotl.uncertainty import design_effect
 
 OVERHEAD_S = 0.2
 """Of any trial, for its records: arms that cost nothing aren't free."""
@@ -53,12 +54,19 @@ class Allocation:
         metric: name of the metric.
         n_samples: development samples.
         n_validated: of them, those that a trial's score is measured on.
+        design_effect: how many times a score's variance is that of so many independent samples.
     """
 
     knowledge: Knowledge
     metric: str
     n_samples: int
     n_validated: int
+    design_effect: float = 1.0
+
+    @property
+    def n_independent(self) -> float:
+        """Independent samples that would tell as much as the validated ones."""
+        return max(1.0, self.n_validated / self.design_effect)
 
     def improvements(self, seen: Sequence[Seen], options: Sequence[Option]) -> NDArray[np.float64]:
         """Expected improvement of each option on the best arm so far, in units of accuracy.
@@ -73,13 +81,13 @@ class Allocation:
         arms = [entry.arm for entry in seen] + [option.arm for option in options]
         logits = np.array([to_logit(self.metric, s.score, self.n_validated) for s in seen])
         means, deviations = self.knowledge.posterior(
-            arms, self.n_samples, range(len(seen)), logits, self.n_validated
+            arms, self.n_samples, range(len(seen)), logits, self.n_independent
         )
         own = slice(len(seen), None)
         if not seen:
             return np.asarray(expit(means))
         level = float(means[: len(seen)].max())
-        noise = self.knowledge.variance(means[own], self.n_validated)
+        noise = self.knowledge.variance(means[own], self.n_independent)
         deviation = np.maximum(deviations[own], 1e-9)
         deviation = deviation**2 / np.sqrt(deviation**2 + noise)
         z = (means[own] - level) / deviation
@@ -98,15 +106,15 @@ class Allocation:
         logits = [to_logit(self.metric, entry.score, self.n_validated) for entry in seen]
         if not logits:
             return 0.0
-        n = self.n_validated + 4
-        p = (self.n_validated * from_logit("accuracy", max(logits)) + 2) / n
+        n = self.n_independent + 4
+        p = (self.n_independent * from_logit("accuracy", max(logits)) + 2) / n
         return math.sqrt(p * (1.0 - p) / n)
 
     def worth(self, seen: Sequence[Seen]) -> NDArray[np.float64]:
         """``(n_seen,)`` what the arms seen are expected to score on new samples, as scores."""
         logits = np.array([to_logit(self.metric, s.score, self.n_validated) for s in seen])
         means, _ = self.knowledge.posterior(
-            [s.arm for s in seen], self.n_samples, range(len(seen)), logits, self.n_validated
+            [s.arm for s in seen], self.n_samples, range(len(seen)), logits, self.n_independent
         )
         return np.array([from_logit(self.metric, float(mean)) for mean in means])
 
@@ -119,9 +127,11 @@ def best(improvements: NDArray[np.float64], options: Sequence[Option]) -> int:
 
 def allocation_for(task: Task) -> Allocation:
     """Of a task, with the knowledge that comes with autotl."""
+    validated = np.concatenate([fold.validation for fold in task.folds])
     return Allocation(
         knowledge=shipped(),
         metric=task.metric.name,
         n_samples=len(task.labels),
-        n_validated=sum(len(fold.validation) for fold in task.folds),
+        n_validated=len(validated),
+        design_effect=design_effect(None if task.groups is None else task.groups[validated]),
     )

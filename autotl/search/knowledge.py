@@ -90,6 +90,8 @@ class Knowledge:
             recipes by strategy and backbone: what is added to the mean there.
         noise: variance of a validation score's logit about what the arm is worth, beside other
             arms' on the same samples, in units of the binomial ``1 / (n p (1 - p))``.
+        shared_noise: in the same units, what is common to a strategy's arms on a backbone: they are
+            right and wrong about the same samples, so that many of them tell little more than one.
     """
 
     means: Mapping[str, float]
@@ -97,6 +99,7 @@ class Knowledge:
     deviations: Mapping[str, Deviations]
     noise: float
     beyond: Mapping[str, float] = field(default_factory=dict)
+    shared_noise: float = 0.0
 
     def mean(self, arms: Sequence[Arm], n_samples: float) -> Vector:
         """Prior means, ``(n_arms,)``; a recipe that isn't known counts as drawn.
@@ -167,18 +170,28 @@ class Knowledge:
         if not len(index):
             return mean, _beside(covariance, int(mean.argmax()))
         logits = bounded(logits, float(np.max(logits)))
-        gain = np.linalg.solve(
-            covariance[np.ix_(index, index)] + np.diag(self.variance(logits, n)), covariance[index]
-        )
+        observed = covariance[np.ix_(index, index)] + self._noise(arms, index, logits, n)
+        gain = np.linalg.solve(observed, covariance[index])
         after = mean + (logits - mean[index]) @ gain
         left = covariance - covariance[index].T @ gain
         return after, _beside(left, int(index[after[index].argmax()]))
 
     def variance(self, logits: Vector, n: float) -> Vector:
         """Of the logits of scores on ``n`` validation samples."""
-        p = expit(logits)
-        variance: Vector = self.noise / (n * p * (1.0 - p))
+        variance: Vector = (self.noise + self.shared_noise) * _binomial(logits, n)
         return variance
+
+    def _noise(
+        self, arms: Sequence[Arm], index: NDArray[np.int64], logits: Vector, n: float
+    ) -> Vector:
+        """Covariance of those logits, ``(n_seen, n_seen)``."""
+        alike = _alike(tuple(arms))
+        same = (alike.strategy & alike.backbone)[np.ix_(index, index)]
+        usual = _binomial(logits, n)
+        deviations = np.sqrt(usual)
+        covariance: Vector = np.diag(self.noise * usual)
+        covariance += self.shared_noise * same * np.outer(deviations, deviations)
+        return covariance
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -188,8 +201,9 @@ class Knowledge:
     def from_json(cls, values: Mapping[str, Any]) -> Knowledge:
         """From what :meth:`as_json` gave."""
         deviations = {name: Deviations(**own) for name, own in values["deviations"].items()}
-        beyond = values.get("beyond", {})
-        return cls(values["means"], values["slopes"], deviations, values["noise"], beyond)
+        plain = {name: values[name] for name in ("means", "slopes", "noise")}
+        later = {name: values[name] for name in ("beyond", "shared_noise") if name in values}
+        return cls(deviations=deviations, **plain, **later)
 
 
 def bounded(logits: Vector, best: float) -> Vector:
@@ -246,6 +260,13 @@ def _alike(arms: tuple[Arm, ...]) -> _Alike:
         backbones[:, None] == backbones,
         (recipes[:, None] == recipes) & ~is_drawn,
     )
+
+
+def _binomial(logits: Vector, n: float) -> Vector:
+    """Variance of the logit of a share of ``n``."""
+    p = expit(logits)
+    variance: Vector = 1.0 / (n * p * (1.0 - p))
+    return variance
 
 
 def _beside(covariance: Vector, best: int) -> Vector:

@@ -128,6 +128,7 @@ class Task:
         device: where to train.
         seed: of everything random in a trial.
         limits: what memory was found to hold.
+        groups: ``(n_samples,) int64``, which group each sample is of; None: they are independent.
     """
 
     labels: NDArray[np.int64]
@@ -141,6 +142,7 @@ class Task:
     device: torch.device
     seed: int = 0
     limits: MemoryLimits = field(default_factory=MemoryLimits)
+    groups: NDArray[np.int64] | None = None
 
     @property
     def all_samples(self) -> NDArray[np.int64]:

@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         "tasks": int(frame.groupby(["dataset", "n_train"]).ngroups),
         "leads": leads,
         "noise": round(found.noise, 3),
+        "shared_noise": round(found.shared_noise, 3),
     }
     print(json.dumps(figures))
 

@@ -134,7 +134,8 @@ def estimate(frame: pd.DataFrame) -> Knowledge:
                 if name.startswith(strategy) and not name.endswith(DRAWN)
             ]
             means[f"{strategy}/{DRAWN}"] = float(np.mean(own)) if own else 0.0
-    return Knowledge(means, slopes, deviations, _noise(frame), beyond)
+    noise, shared = _noise(frame)
+    return Knowledge(means, slopes, deviations, noise, beyond, shared)
 
 
 def _deviations(parameters: Vector) -> dict[str, Deviations]:
@@ -169,9 +170,12 @@ def _fit_means(
     return beta, marginal
 
 
-def _noise(frame: pd.DataFrame) -> float:
-    """Mean square of what validation scores say too much or too little beside each other."""
-    ratios = []
+def _noise(frame: pd.DataFrame) -> tuple[float, float]:
+    """Mean squares of what validation scores say too much or too little beside each other.
+
+    Within the arms of a strategy on a backbone, and between these; medians over tasks.
+    """
+    within, between = [], []
     for _, rows in frame.groupby(["dataset", "n_train"]):
         n, n_test = float(rows["n_development"].iloc[0]), float(rows["n_test"].iloc[0])
         if float(rows["n_folds"].iloc[0]) == 1:
@@ -179,7 +183,10 @@ def _noise(frame: pd.DataFrame) -> float:
         validation = np.array([to_logit("accuracy", float(v), n) for v in rows["validation"]])
         test = np.array([to_logit("accuracy", float(v), n_test) for v in rows["test"]])
         p = np.clip(rows["test"].to_numpy(dtype=np.float64), 0.02, 0.98)
-        usual = 1.0 / (n * p * (1.0 - p))
-        off = validation - test
-        ratios.append(float(np.mean((off - off.mean()) ** 2 / usual)))
-    return float(np.median(ratios))
+        off = (validation - test) * np.sqrt(n * p * (1.0 - p))
+        kinds = pd.Series(off).groupby((rows["strategy"] + "/" + rows["backbone"]).to_numpy())
+        sizes = kinds.size()
+        own = float(((off - kinds.transform("mean")) ** 2).sum() / (len(off) - len(sizes)))
+        within.append(own)
+        between.append(float(kinds.mean().var()) - own * float((1.0 / sizes).mean()))
+    return float(np.median(within)), max(0.0, float(np.median(between)))

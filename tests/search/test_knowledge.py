@@ -131,6 +131,19 @@ def test_json_there_and_back() -> None:
     assert Knowledge.from_json(model.as_json()) == model
 
 
+def test_many_arms_that_err_together_tell_little_more_than_one() -> None:
+    """Four of one strategy and backbone score high: with noise of their own that is believed."""
+    arms = [Arm("bottleneck", f"r{k}", "one") for k in range(4)] + [Arm("finetune", "a", "two")]
+    logits = np.array([1.0, 1.0, 1.0, 1.0, 0.0])
+    leads = []
+    for own, shared in ((2.0, 0.0), (1.0, 1.0), (0.0, 2.0)):
+        model = replace(MODEL, noise=own, shared_noise=shared)
+        means, _ = model.posterior(arms, 300, range(5), logits, 50)
+        leads.append(means[0] - means[4])
+        assert model.variance(logits, 50) == pytest.approx(MODEL.variance(logits, 50) * 2.0)
+    assert leads[0] > leads[1] + 0.05 > leads[2] + 0.05
+
+
 def test_what_is_shipped_knows_every_recipe_or_its_strategy_s_draws() -> None:
     found = shipped()
     assert {f"{name}/{DRAWN}" for name in NAMES} <= found.means.keys()

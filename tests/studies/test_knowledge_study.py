@@ -122,6 +122,19 @@ def test_what_failed_to_learn_is_bad_however_bad() -> None:
 
 def test_the_noise_is_about_the_binomial_one(found: Knowledge) -> None:
     assert found.noise == pytest.approx(1.0, rel=0.3)
+    assert found.shared_noise < 0.3
+
+
+def test_noise_that_a_strategy_s_arms_share_is_told_from_their_own() -> None:
+    frame = made_up(16)
+    rng = np.random.default_rng(1)
+    kinds = frame.groupby(["dataset", "n_train", "strategy", "backbone"]).ngroup()
+    shift = rng.normal(0.0, 1.5, kinds.max() + 1)[kinds]
+    n, p = frame["n_development"], frame["test"]
+    off = frame["validation"] + shift * np.sqrt(p * (1 - p) / n)
+    found = estimate(frame.assign(validation=np.clip(off, 0.0, 1.0)))
+    assert found.shared_noise == pytest.approx(1.5**2, rel=0.5)
+    assert found.noise == pytest.approx(1.0, rel=0.4)
 
 
 def test_draws_of_a_strategy_without_any_are_like_its_recipes(found: Knowledge) -> None:
