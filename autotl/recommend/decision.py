@@ -170,7 +170,7 @@ def decide(
         rules=tuple(
             rule_outcome(rule, figures, comparison) for rule, figures in triggered(profile)
         ),
-        notes=tuple(_notes(best, winner, finalists, comparison, profile, strategies)),
+        notes=tuple(_notes(best, winner, finalists, comparison, profile, names, strategies)),
         means={record.number: comparison.value(record) for record in repeated},
         n_seeds={record.number: len(comparison.runs(record)) for record in repeated},
         seed_deviation=comparison.seed_deviation,
@@ -248,6 +248,7 @@ def _notes(
     finalists: Mapping[str, TrialRecord],
     comparison: Comparison,
     profile: DatasetProfile,
+    begun: Sequence[str],
     strategies: Sequence[str],
 ) -> list[str]:
     notes = []
@@ -273,9 +274,14 @@ def _notes(
                 f"trial {record.number} ({record.strategy}) failed with another seed "
                 f"({failure.error or failure.state}), which counts against it"
             )
-    missing = set(strategies) - set(finalists)
-    if missing:
-        notes.append(f"no finished trial of: {', '.join(sorted(missing))}")
+    unfinished = [name for name in begun if name not in finalists]
+    if unfinished:
+        notes.append(f"no finished trial of: {', '.join(unfinished)}")
+    untried = sorted(set(strategies) - set(begun))
+    if untried:
+        notes.append(
+            f"not tried, as other trials promised more for their time: {', '.join(untried)}"
+        )
     return notes
 
 

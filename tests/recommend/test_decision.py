@@ -129,7 +129,8 @@ def test_a_strategy_without_finished_trial_is_last_and_noted(labels, make_record
     assert [s.strategy for s in decision.strategies] == ["bottleneck", "scratch"]
     assert decision.strategies[1].best is None
     assert np.isnan(decision.strategies[1].value)
-    assert any("finetune, scratch" in note for note in decision.notes)
+    assert "no finished trial of: scratch" in decision.notes
+    assert any(n.startswith("not tried") and n.endswith(": finetune") for n in decision.notes)
 
 
 def test_no_finished_trial_is_an_error_that_says_why(labels, make_record, make_profile):
