@@ -201,9 +201,7 @@ class Knowledge:
     def from_json(cls, values: Mapping[str, Any]) -> Knowledge:
         """From what :meth:`as_json` gave."""
         deviations = {name: Deviations(**own) for name, own in values["deviations"].items()}
-        plain = {name: values[name] for name in ("means", "slopes", "noise")}
-        later = {name: values[name] for name in ("beyond", "shared_noise") if name in values}
-        return cls(deviations=deviations, **plain, **later)
+        return cls(**{**values, "deviations": deviations})
 
 
 def bounded(logits: Vector, best: float) -> Vector:
