@@ -21,6 +21,7 @@ from autotl.data import ImageTable, as_picture, decode, read_dataset, to_pixels
 from autotl.errors import InputError, UnreadableImageError
 from autotl.metrics import METRICS
 from autotl.recommend.decision import Decision, TestScore
+from autotl.recommend.words import short_name
 from autotl.reuse.pixels import PixelView
 from autotl.runtime import resolve_device
 from autotl.strategies.fitted import FittedModel
@@ -39,7 +40,7 @@ _FETCHING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_
 """Arguments of ``timm.create_model`` that make it read weights."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recommendation:
     """How to use a pretrained network on a data set, why, and the model trained that way.
 
@@ -75,9 +76,16 @@ class Recommendation:
     report_path: Path | None = None
     model_path: Path | None = None
     tracking_uri: str = ""
-    decision: Decision | None = field(default=None, repr=False)
-    test: TestScore | None = field(default=None, repr=False)
+    decision: Decision | None = None
+    test: TestScore | None = None
     test_metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Short enough for a notebook: what to do, and how well that does."""
+        score = self.figures.get("test") or self.figures.get("expected") or {}
+        value = f", {self.metric}={score['value']:.3f}" if score else ""
+        backbone = short_name(str(self.config.get("backbone", "")))
+        return f"Recommendation({self.strategy!r}, backbone={backbone!r}{value})"
 
     def explain(self) -> str:
         """The recommendation in a few plain sentences."""

@@ -53,6 +53,17 @@ def saved(recommendation: Recommendation, tmp_path: Path) -> Path:
     return recommendation.save(tmp_path / "a b" / "model")
 
 
+def test_its_repr_fits_on_a_line_of_a_notebook(recommendation: Recommendation) -> None:
+    figures = {"expected": {"value": 0.9123}, "test": None}
+    shown = repr(dataclasses.replace(recommendation, figures=figures))
+    assert shown.startswith("Recommendation('bottleneck', backbone='")
+    assert shown.endswith("', accuracy=0.912)")
+    assert len(shown) < 120
+    tested = dataclasses.replace(recommendation, figures={**figures, "test": {"value": 0.8}})
+    assert repr(tested).endswith("accuracy=0.800)")
+    assert "=" not in repr(dataclasses.replace(recommendation, figures={})).split("backbone=")[1]
+
+
 def test_a_saved_model_predicts_as_before(
     recommendation: Recommendation, saved: Path, pictures: NDArray[np.uint8]
 ) -> None:
