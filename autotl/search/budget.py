@@ -13,6 +13,8 @@ TRIAL_SHARE = 1.0 / 4.0
 """The most of the search's time that one trial may plan to take."""
 FINALISTS_SHARE = 0.15
 """Of the search's time, kept back to run the best again with other seeds; if a run fits into it."""
+SPARE = 1.1
+"""A trial is begun if so many times its predicted seconds are left: one cut off tells nothing."""
 MIN_EPOCHS = 10
 """With fewer epochs than this networks don't show what they can: then fewer folds are better."""
 UNLIMITED_EPOCHS = 30
@@ -83,4 +85,4 @@ class SearchBudget:
     def fits(self, trial_s: float, best_s: float | None = None) -> bool:
         """Whether a trial can be ended in time; arguments as of :meth:`deadline_for`."""
         deadline = self.deadline_for(trial_s, best_s)
-        return not deadline.passed and deadline.left_s() >= trial_s
+        return not deadline.passed and deadline.left_s() >= SPARE * trial_s

@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotl.search.allocation import Allocation, Seen
+from autotl.search.budget import SPARE
 from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge
 from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, Plan
 from autotl.search.pruner import PROGRESS_STEPS, StrategyPruner
@@ -23,8 +24,6 @@ from studies.regret.replay import History, Policy, Run, Search
 _HOLD_OUT = 5
 """Of the development samples, one in so many is validated where there is one fold."""
 
-_SPARE = 1.1
-"""A run is begun if so many times its expected seconds are left."""
 _SEEDS = 5
 """Only the choice among Sobol points is random."""
 NOTHING = Knowledge(
@@ -98,7 +97,7 @@ class Ours(Search):
             price=(lambda arm: self._prices[arm]) if self._priced else (lambda arm: 1.0),
             allocation=self._allocation,
             params=lambda arm: {},
-            fits=lambda seconds: spent_s + _SPARE * seconds <= self.view.budget_s,
+            fits=lambda seconds: spent_s + SPARE * seconds <= self.view.budget_s,
         )
         choice = plan.next([self._trial(entry) for entry in history])
         if choice is None or (self._ends and not choice.is_worth_it):
