@@ -17,7 +17,7 @@ from autotl.config import (
     make_config,
 )
 from autotl.errors import InputError
-from autotl.fitting import calibrated, hand_over, read_test, refit, search, start_run
+from autotl.fitting import calibrated, read_test, refit, search
 from autotl.illustrating import illustrate
 from autotl.preparation import prepare
 from autotl.progress import Progress
@@ -25,6 +25,7 @@ from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation
 from autotl.recommend.page import page_place, write_page
+from autotl.recording import hand_over, start_run
 from autotl.resuming import TEST_READ_BEFORE, EarlierPart
 from autotl.runtime import NEVER, Deadline
 from autotl.search.evidence import gather_evidence
