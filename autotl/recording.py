@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from autotl.strategies.base import TrialRecord
 from autotl.strategies.fitted import FittedModel
 from autotl.tracking.base import Dataset
 from autotl.tracking.mlflow import MlflowFitRun
+from autotl.tracking.serving import save_served
 from autotl.tracking.spool import without_password
 from autotl.workspace import Workspace
 
@@ -219,6 +221,10 @@ def _close(
     _log_json(run, place.decision, recommendation.summary())
     run.log_file(place.report)
     run.log_file(place.model, "model")
+    try:
+        run.log_file(save_served(place.model, place.served), "served")
+    except OSError as error:  # such as a full disk; the model itself is saved
+        warnings.warn(f"the model to serve with MLflow can't be written: {error}", stacklevel=2)
     end_part(place)
 
 

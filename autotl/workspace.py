@@ -74,6 +74,11 @@ class Workspace:
         return self.folder / "model"
 
     @property
+    def served(self) -> Path:
+        """The saved model as MLflow serves it."""
+        return self.folder / "served"
+
+    @property
     def report(self) -> Path:
         """The HTML report."""
         return self.folder / REPORT

@@ -225,5 +225,5 @@ def test_a_real_fit(
     assert found.strategy == "bottleneck"
     assert found.report_path is None
     assert found.test is not None
-    again = pickle.loads(pickle.dumps(fitted))  # noqa: S301
+    again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.predict_proba(pictures), fitted.predict_proba(pictures))

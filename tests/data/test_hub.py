@@ -41,7 +41,7 @@ def test_columns_are_found_by_type() -> None:
     assert table.parts is None
     assert table.read(4).getpixel((0, 0)) == (4, 0, 0)
     assert table.name(4) == "dataset[4]"
-    assert pickle.loads(pickle.dumps(table)).read(4).size == (6, 5)  # noqa: S301
+    assert pickle.loads(pickle.dumps(table)).read(4).size == (6, 5)
 
 
 def test_transforms_and_formats_are_left_out() -> None:

@@ -215,7 +215,7 @@ class TestTorch:
 
 def test_in_memory_tables_pickle() -> None:
     table = read_dataset(Pictures([(pil(i), i % 2) for i in range(6)]))
-    assert pickle.loads(pickle.dumps(table)).read(3).getpixel((0, 0)) == (3, 0, 0)  # noqa: S301
+    assert pickle.loads(pickle.dumps(table)).read(3).getpixel((0, 0)) == (3, 0, 0)
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -146,7 +146,7 @@ def test_file_tables_pickle_small(folder: Path) -> None:
     table = read_dataset(folder)
     content = pickle.dumps(table)
     assert len(content) < 4000
-    assert pickle.loads(content).read(5).tobytes() == table.read(5).tobytes()  # noqa: S301
+    assert pickle.loads(content).read(5).tobytes() == table.read(5).tobytes()
 
 
 def test_quarantine_keeps_the_rest_in_step(folder: Path) -> None:

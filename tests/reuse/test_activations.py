@@ -460,7 +460,7 @@ def test_sent_store_is_small_and_works(make: Make, backbone: Backbone) -> None:
     store.features(backbone, (1, 2, 3, 4, 5))
     sent = pickle.dumps(store)
     assert len(sent) == before < 10_000
-    received: ActivationStore = pickle.loads(sent)  # noqa: S301
+    received: ActivationStore = pickle.loads(sent)
     assert received.meter.n_computed == 0
     assert received.memory_used_bytes == 0
     for one in (received, store):

@@ -311,7 +311,7 @@ def test_files_deleted_during_a_fit(
     assert np.array_equal(everything(store), pictures[:12])
     assert len(reads(table)) == 12
     for n_reads in (24, 12):  # decoded and stored once more, then found
-        other: PixelStore = pickle.loads(sent)  # noqa: S301
+        other: PixelStore = pickle.loads(sent)
         assert np.array_equal(everything(other), pictures[:12])
         assert isinstance(other.source, DecodedPictures)
         assert other.source._table is not None
@@ -508,7 +508,7 @@ def test_files_are_decoded_at_a_reduced_scale(folder: Path, quota: DiskQuota) ->
     _, store = decode_table(replace(table, source=watched), 32, quota)
     assert watched.min_sizes == {32}
     quota.clear()
-    assert np.array_equal(everything(pickle.loads(pickle.dumps(store))), expected_of(folder))  # noqa: S301
+    assert np.array_equal(everything(pickle.loads(pickle.dumps(store))), expected_of(folder))
 
 
 def test_pictures_of_wildly_mixed_sizes(tmp_path: Path, quota: DiskQuota) -> None:
@@ -685,11 +685,11 @@ def test_a_data_set_that_can_not_be_sent_stays_here(
 ) -> None:
     _, store = decode_table(read_dataset(Unsendable(pictures[:12])), 32, quota)
     sent = pickle.dumps(store)
-    received: PixelStore = pickle.loads(sent)  # noqa: S301
+    received: PixelStore = pickle.loads(sent)
     assert np.array_equal(everything(received), pictures[:12])
     quota.clear()
     with pytest.raises(AutotlError, match="workers=1"):
-        everything(pickle.loads(sent))  # noqa: S301
+        everything(pickle.loads(sent))
 
 
 def test_a_large_data_set_in_memory_stays_here_if_all_is_stored(
@@ -704,7 +704,7 @@ def test_a_large_data_set_in_memory_stays_here_if_all_is_stored(
     monkeypatch.setattr(decoded_module, "MAX_SENT_BYTES", 10_000)
     sent = pickle.dumps(store)
     assert len(sent) < 20_000
-    assert np.array_equal(everything(pickle.loads(sent)), everything(store))  # noqa: S301
+    assert np.array_equal(everything(pickle.loads(sent)), everything(store))
     quota.clear()
     _, streamed = decode_table(table, 16, DiskQuota(quota.folder, 0))
     assert len(pickle.dumps(streamed)) > pictures.nbytes

@@ -55,7 +55,7 @@ def test_what_is_written_is_read_in_any_order(
 ) -> None:
     rows = np.array([30, 5, 6, 7, 0, 39])
     open_rows().write(rows, values[rows])
-    for file in (open_rows(), pickle.loads(pickle.dumps(open_rows()))):  # noqa: S301
+    for file in (open_rows(), pickle.loads(pickle.dumps(open_rows()))):
         asked = np.array([7, 6, 30, 30, 31, 39, 0, 5, 20, 6])
         for _ in range(2):  # before and after the rows were verified
             found, held = file.read(asked)

@@ -64,7 +64,7 @@ def test_the_contract_of_a_record(
     file.write_text("{}")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # the one warning was at the start
-        whole, run = run, pickle.loads(pickle.dumps(run))  # noqa: S301 - our own
+        whole, run = run, pickle.loads(pickle.dumps(run))
         run.log_params({"seed": 0, "long": "x" * 10_000, "none": None, "ünï": (1, 2)})
         run.log_dataset(Dataset("digits", "abc", "", ("0", "1"), {"n_samples": 10}))
         run.log_metrics({"n": 1.0, "bad": float("nan")})
