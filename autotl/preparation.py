@@ -377,20 +377,33 @@ def _split(
     seed: int,
     progress: Progress,
 ) -> Split:
-    """Cross-validation where the time allows trials of some length, else one hold-out."""
+    """As many folds as leave trials of some length in the time, else one hold-out.
+
+    Fewer folds before a hold-out: two validate every sample for little more time than one takes to
+    validate a fifth, and schedules longer than such trials' hardly train better
+    (``studies/schedule``).
+    """
     split = make_split(table.labels, groups, table.parts, seed=seed)
-    with_folds = _longest_trial(split, speeds, search_s)
-    if len(split.folds) == 1 or with_folds >= MIN_EPOCHS:
+    most = len(split.folds)
+    with_most = _longest_trial(split, speeds, search_s)
+    if most == 1 or with_most >= MIN_EPOCHS:
         return split
-    held_out = make_split(table.labels, groups, table.parts, seed=seed, n_folds=1)
-    without = _longest_trial(held_out, speeds, search_s)
-    if without < MIN_EPOCHS / 2:  # networks can't be trained either way
+    for n_folds in (3, 2, 1):
+        if n_folds >= most:
+            continue
+        fewer = make_split(table.labels, groups, table.parts, seed=seed, n_folds=n_folds)
+        with_fewer = _longest_trial(fewer, speeds, search_s)
+        if with_fewer >= MIN_EPOCHS:
+            break
+    if with_fewer < MIN_EPOCHS / 2:  # networks can't be trained either way
         return split
+    how = f"by {len(fewer.folds)}-fold" if len(fewer.folds) > 1 else "on one hold-out, not by"
+    how += " instead of" if len(fewer.folds) > 1 else ""
     progress.note(
-        f"validating on one hold-out, not by {len(split.folds)}-fold cross-validation: the time "
-        f"allows {without} instead of {with_folds} epochs a trial (a larger budget changes that)"
+        f"validating {how} {most}-fold cross-validation: the time allows {with_fewer} instead "
+        f"of {with_most} epochs a trial (a larger budget changes that)"
     )
-    return held_out
+    return fewer
 
 
 def _longest_trial(split: Split, speeds: Mapping[str, Speed], search_s: float) -> int:

@@ -309,10 +309,20 @@ def test_nearly_equal_pictures_under_different_labels_are_told(
     assert "array[0] and array[1]" in note
 
 
-@pytest.mark.parametrize(("train_s", "n_folds"), [(1e-4, None), (2e-2, 1)])
-def test_little_time_means_one_hold_out(
+@pytest.mark.parametrize(
+    ("train_s", "n_folds", "told"),
+    [
+        (1e-4, 5, None),
+        (2e-2, 3, "by 3-fold instead of 5-fold"),
+        (4e-2, 2, "by 2-fold instead of 5-fold"),
+        (5.5e-2, 1, "on one hold-out, not by 5-fold"),
+        (1.0, 5, None),  # networks can't be trained either way
+    ],
+)
+def test_little_time_means_fewer_folds(
     train_s: float,
-    n_folds: int | None,
+    n_folds: int,
+    told: str | None,
     make: Prepare,
     pictures: NDArray[np.uint8],
     picture_labels: NDArray[np.int64],
@@ -321,13 +331,8 @@ def test_little_time_means_one_hold_out(
 ) -> None:
     speed[0] = Speed("fp32", False, (0.0, 1e-5), (train_s, 0.0))
     prepared = make((pictures, picture_labels), time_budget_s=150.0)
-    told = any("hold-out" in note for note in notes.notes)
-    if n_folds is None:
-        assert len(prepared.task.folds) > 1
-        assert not told
-    else:
-        assert len(prepared.task.folds) == n_folds
-        assert told
+    assert len(prepared.task.folds) == n_folds
+    assert [told in note for note in notes.notes if "validating" in note] == [True] * bool(told)
 
 
 def test_a_wrong_backbone_is_told_before_anything_is_read(make: Prepare, notes: Notes) -> None:
@@ -605,7 +610,7 @@ def test_the_same_are_kept_in_whichever_order_they_are_given(
     assert list(found[0].task.backbones) == list(found[1].task.backbones)
 
 
-@pytest.mark.parametrize("train_s", [1e-4, 2e-2])
+@pytest.mark.parametrize("train_s", [1e-4, 5.5e-2])
 def test_backbones_are_ranked_by_training_pictures_of_the_first_fold(
     train_s: float,
     make: Prepare,

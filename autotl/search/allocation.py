@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
 
-from autotl.search.knowledge import Arm, Knowledge, from_logit, shipped, to_logit
+from autotl.analysis.examination import LINEAR
+from autotl.analysis.profile import DatasetProfile
+from autotl.search.knowledge import Arm, Knowledge, LeftOut, from_logit, shipped, to_logit
 from autotl.strategies.base import Task
 from autotl.uncertainty import design_effect
 
@@ -52,9 +54,11 @@ class Allocation:
     Attributes:
         knowledge: of other data sets.
         metric: name of the metric.
-        n_samples: development samples.
-        n_validated: of them, those that a trial's score is measured on.
+        n_samples: that a trial trains on; a mean over its folds.
+        n_validated: those that a trial's score is measured on.
         design_effect: how many times a score's variance is that of so many independent samples.
+        n_final: that the final model is trained on; None: as many as a trial.
+        left_out: what the profile knows of the backbones.
     """
 
     knowledge: Knowledge
@@ -62,6 +66,8 @@ class Allocation:
     n_samples: int
     n_validated: int
     design_effect: float = 1.0
+    n_final: float | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def n_independent(self) -> float:
@@ -80,9 +86,7 @@ class Allocation:
         """
         arms = [entry.arm for entry in seen] + [option.arm for option in options]
         logits = np.array([to_logit(self.metric, s.score, self.n_validated) for s in seen])
-        means, deviations = self.knowledge.posterior(
-            arms, self.n_samples, range(len(seen)), logits, self.n_independent
-        )
+        means, deviations = self._posterior(arms, logits)
         own = slice(len(seen), None)
         if not seen:
             return np.asarray(expit(means))
@@ -111,12 +115,25 @@ class Allocation:
         return math.sqrt(p * (1.0 - p) / n)
 
     def worth(self, seen: Sequence[Seen]) -> NDArray[np.float64]:
-        """``(n_seen,)`` what the arms seen are expected to score on new samples, as scores."""
+        """What the arms seen are expected to score on new samples once trained on all.
+
+        Returns:
+            ``(n_seen,)`` scores. What training on more samples brings to all alike isn't in them.
+        """
         logits = np.array([to_logit(self.metric, s.score, self.n_validated) for s in seen])
-        means, _ = self.knowledge.posterior(
-            [s.arm for s in seen], self.n_samples, range(len(seen)), logits, self.n_independent
-        )
+        means, _ = self._posterior([s.arm for s in seen], logits)
         return np.array([from_logit(self.metric, float(mean)) for mean in means])
+
+    def _posterior(
+        self, arms: Sequence[Arm], logits: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Means and deviations of the arms' final models; the first ``len(logits)`` were seen."""
+        means, deviations = self.knowledge.posterior(
+            *(arms, self.n_samples, range(len(logits)), logits, self.n_independent),
+            self.left_out,
+        )
+        n_final = self.n_samples if self.n_final is None else self.n_final
+        return means + self.knowledge.growth(arms, self.n_samples, n_final), deviations
 
 
 def best(improvements: NDArray[np.float64], options: Sequence[Option]) -> int:
@@ -125,13 +142,20 @@ def best(improvements: NDArray[np.float64], options: Sequence[Option]) -> int:
     return int((improvements / seconds).argmax())
 
 
-def allocation_for(task: Task) -> Allocation:
-    """Of a task, with the knowledge that comes with autotl."""
+def allocation_for(task: Task, profile: DatasetProfile) -> Allocation:
+    """Of a task and what its profile says of the backbones, with the knowledge of autotl's own."""
     validated = np.concatenate([fold.validation for fold in task.folds])
+    known = {name: own.transferability for name, own in profile.backbones.items()}
     return Allocation(
         knowledge=shipped(),
         metric=task.metric.name,
-        n_samples=len(task.labels),
+        n_samples=float(np.mean([len(fold.train) for fold in task.folds])),
         n_validated=len(validated),
         design_effect=design_effect(None if task.groups is None else task.groups[validated]),
+        n_final=len(task.labels),
+        left_out=tuple(
+            LeftOut(name, own.scores[LINEAR], own.n_samples)
+            for name, own in known.items()
+            if math.isfinite(own.scores.get(LINEAR, math.nan))
+        ),
     )

@@ -52,7 +52,10 @@ class Evidence:
 
 
 def worth_of(
-    records: Sequence[TrialRecord], task: Task, repeats: Sequence[TrialRecord] = ()
+    records: Sequence[TrialRecord],
+    task: Task,
+    profile: DatasetProfile,
+    repeats: Sequence[TrialRecord] = (),
 ) -> dict[int, float]:
     """What finished trials are worth: their scores, and what is known of such settings.
 
@@ -63,6 +66,7 @@ def worth_of(
     Args:
         records: trials.
         task: that they were run on.
+        profile: of the data set.
         repeats: of them, with further seeds; a trial's score is the mean over its seeds.
 
     Returns:
@@ -82,7 +86,7 @@ def worth_of(
         Seen(Arm(r.strategy, r.recipe or DRAWN, str(r.config.get("backbone", ""))), score)
         for r, score in finished
     ]
-    worth = allocation_for(task).worth(seen)
+    worth = allocation_for(task, profile).worth(seen)
     return {record.number: float(w) for (record, _), w in zip(finished, worth, strict=True)}
 
 
@@ -113,7 +117,7 @@ def gather_evidence(
     """
     store = TrialStore(trials)
     records = store.load()
-    worth = worth_of(records, task)
+    worth = worth_of(records, task, profile)
     if interrupted:
         return Evidence(records, worth=worth, interrupted=True)
     if not any(record.result is not None for record in records):
@@ -136,4 +140,6 @@ def gather_evidence(
     )
     repeats = again.load()
     notes = () if repeats else ("there was no time to run the best trials with other seeds",)
-    return Evidence(records, repeats, worth_of(records, task, repeats), not completed, notes)
+    return Evidence(
+        records, repeats, worth_of(records, task, profile, repeats), not completed, notes
+    )

@@ -30,7 +30,11 @@ DRAWN = "drawn"
 FILE = Path(__file__).with_name("knowledge.json")
 _TASK_DEVIATION = 3.0
 MIDDLE = 2.5
-"""Decades of samples that slopes are about."""
+"""Decades of training samples that slopes are about."""
+LEFT_OUT = ("bottleneck", "last_4-svm")
+"""Whose features a classifier reads that is asked about samples left out one by one."""
+_LEFT_OUT_LEVEL = 1.0
+"""Standard deviation of what all such answers on one data set say too much or too little."""
 FAR_BEHIND = 2.0
 """Logits behind the best from which on it makes no difference."""
 
@@ -74,6 +78,22 @@ class Deviations:
     drawn: float
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """What is known of a backbone's frozen features before any trial.
+
+    Attributes:
+        backbone: its name.
+        accuracy: share of samples, in [0, 1], that a linear classifier is right on that was fitted
+            without them, see :func:`autotl.analysis.examination.linear_accuracy`.
+        n_samples: that it was asked about.
+    """
+
+    backbone: str
+    accuracy: float
+    n_samples: int
+
+
 _UNKNOWN = Deviations(features=0.0, backbone=0.5, strategy=0.5, recipe=0.3, arm=0.3, drawn=0.5)
 """Of a strategy that was never measured: it may be worth much or little."""
 
@@ -92,6 +112,8 @@ class Knowledge:
             arms' on the same samples, in units of the binomial ``1 / (n p (1 - p))``.
         shared_noise: in the same units, what is common to a strategy's arms on a backbone: they are
             right and wrong about the same samples, so that many of them tell little more than one.
+        left_out_noise: in the same units, of what is told of samples left out, see
+            :class:`LeftOut`, beside other backbones; infinite: it tells nothing.
     """
 
     means: Mapping[str, float]
@@ -100,6 +122,7 @@ class Knowledge:
     noise: float
     beyond: Mapping[str, float] = field(default_factory=dict)
     shared_noise: float = 0.0
+    left_out_noise: float = math.inf
 
     def mean(self, arms: Sequence[Arm], n_samples: float) -> Vector:
         """Prior means, ``(n_arms,)``; a recipe that isn't known counts as drawn.
@@ -108,7 +131,7 @@ class Knowledge:
 
         Args:
             arms: the arms.
-            n_samples: development samples of the data set.
+            n_samples: that a trial trains on.
         """
         decades = math.log10(max(n_samples, 1.0)) - MIDDLE
         usual = float(np.mean(list(self.means.values())))
@@ -149,32 +172,61 @@ class Knowledge:
         )
         return covariance
 
+    def growth(self, arms: Sequence[Arm], n_samples: float, n_final: float) -> Vector:
+        """What arms gain beside each other by training on more samples, ``(n_arms,)`` logits.
+
+        Args:
+            arms: the arms.
+            n_samples: that a trial trains on.
+            n_final: that the final model is trained on.
+        """
+        usual = float(np.mean(list(self.slopes.values())))
+        steeper = np.array([self.slopes.get(arm.strategy, usual) - usual for arm in arms])
+        return steeper * math.log10(max(n_final, 1.0) / max(n_samples, 1.0))
+
     def posterior(
-        self, arms: Sequence[Arm], n_samples: float, seen: Sequence[int], logits: Vector, n: float
+        self,
+        arms: Sequence[Arm],
+        n_samples: float,
+        seen: Sequence[int],
+        logits: Vector,
+        n: float,
+        left_out: Sequence[LeftOut] = (),
     ) -> tuple[Vector, Vector]:
         """What the arms are worth after some of them were validated.
 
         Args:
             arms: all arms.
-            n_samples: development samples of the data set.
+            n_samples: that a trial trains on.
             seen: indices of those that were validated.
             logits: of their validation scores, see :func:`to_logit`.
             n: samples that they were validated on.
+            left_out: what is known of backbones before any trial; of one alone it tells nothing.
 
         Returns:
             Means ``(n_arms,)`` and standard deviations ``(n_arms,)`` of logits. The deviations are
             of the arms beside the best of those seen, not of the data set's level.
         """
-        mean, covariance = self.mean(arms, n_samples), self.covariance(arms)
-        index = np.asarray(seen, dtype=np.int64)
+        told = left_out if len(left_out) > 1 and math.isfinite(self.left_out_noise) else ()
+        every = [*arms, *(Arm(*LEFT_OUT, entry.backbone) for entry in told)]
+        mean, covariance = self.mean(every, n_samples), self.covariance(every)
+        validated = np.asarray(seen, dtype=np.int64)
+        index = np.concatenate([validated, np.arange(len(arms), len(every))])
+        own = slice(len(arms))
         if not len(index):
             return mean, _beside(covariance, int(mean.argmax()))
-        logits = bounded(logits, float(np.max(logits)))
-        observed = covariance[np.ix_(index, index)] + self._noise(arms, index, logits, n)
+        logits = bounded(logits, float(np.max(logits, initial=-math.inf)))
+        answers = np.array([to_logit("accuracy", e.accuracy, e.n_samples) for e in told])
+        answers = bounded(answers, float(np.max(answers, initial=-math.inf)))
+        observed = covariance[np.ix_(index, index)] + self._noise(
+            every, index, np.concatenate([logits, answers]), n, [e.n_samples for e in told]
+        )
         gain = np.linalg.solve(observed, covariance[index])
-        after = mean + (logits - mean[index]) @ gain
+        after = mean + (np.concatenate([logits, answers]) - mean[index]) @ gain
         left = covariance - covariance[index].T @ gain
-        return after, _beside(left, int(index[after[index].argmax()]))
+        among = validated if len(validated) else np.arange(len(arms))
+        best = int(among[after[among].argmax()])
+        return after[own], _beside(left, best)[own]
 
     def variance(self, logits: Vector, n: float) -> Vector:
         """Of the logits of scores on ``n`` validation samples."""
@@ -182,15 +234,23 @@ class Knowledge:
         return variance
 
     def _noise(
-        self, arms: Sequence[Arm], index: NDArray[np.int64], logits: Vector, n: float
+        self,
+        arms: Sequence[Arm],
+        index: NDArray[np.int64],
+        logits: Vector,
+        n: float,
+        n_left_out: Sequence[int],
     ) -> Vector:
-        """Covariance of those logits, ``(n_seen, n_seen)``."""
+        """Covariance of those logits, ``(n_seen, n_seen)``; the last are of samples left out."""
         alike = _alike(tuple(arms))
         same = (alike.strategy & alike.backbone)[np.ix_(index, index)]
-        usual = _binomial(logits, n)
+        is_left_out = np.arange(len(index)) >= len(index) - len(n_left_out)
+        n_each = np.concatenate([np.full(len(index) - len(n_left_out), n), n_left_out])
+        usual = _binomial(logits, n_each)
         deviations = np.sqrt(usual)
-        covariance: Vector = np.diag(self.noise * usual)
+        covariance: Vector = np.diag(np.where(is_left_out, self.left_out_noise, self.noise) * usual)
         covariance += self.shared_noise * same * np.outer(deviations, deviations)
+        covariance += _LEFT_OUT_LEVEL**2 * np.outer(is_left_out, is_left_out)
         return covariance
 
     def as_json(self) -> dict[str, Any]:
@@ -260,7 +320,7 @@ def _alike(arms: tuple[Arm, ...]) -> _Alike:
     )
 
 
-def _binomial(logits: Vector, n: float) -> Vector:
+def _binomial(logits: Vector, n: float | Vector) -> Vector:
     """Variance of the logit of a share of ``n``."""
     p = expit(logits)
     variance: Vector = 1.0 / (n * p * (1.0 - p))

@@ -180,7 +180,7 @@ def plan_for(
     return Plan(
         arms=arms,
         price=price,
-        allocation=allocation_for(task),
+        allocation=allocation_for(task, profile),
         params=lambda arm: params_of(arm, profile),
         fits=fits,
         n_trials=n_trials,

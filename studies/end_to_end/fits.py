@@ -120,7 +120,7 @@ def _told(found: autotl.Recommendation, prepared: Any) -> dict[str, Any]:
     accurate = decide(
         *(records, task.labels, task.metric, prepared.profile, "accuracy", task.seed),
         repeats=repeats,
-        worth=worth_of(records, task, repeats),
+        worth=worth_of(records, task, prepared.profile, repeats),
     ).winner
     others = [
         {

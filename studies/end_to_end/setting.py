@@ -14,6 +14,7 @@ from autotl.progress import Progress
 from studies.knowledge.estimate import estimate
 from studies.outcomes import table
 from studies.outcomes.tasks import open_study_backbone
+from studies.similarity import figures
 
 
 def others_than(dataset: str) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def as_measured(dataset: str, backbones: Sequence[str]) -> Iterator[list[Any]]:
     Yields:
         What was prepared by the fits within, in order.
     """
-    knowledge = estimate(others_than(dataset))
+    knowledge = estimate(others_than(dataset), figures.load())
     opened = {name: open_study_backbone(name) for name in backbones}
     prepared: list[Any] = []
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from autotl.search.knowledge import DRAWN, FILE
 from studies.knowledge.estimate import STRATEGIES, estimate
 from studies.outcomes import table
+from studies.similarity import figures
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--to", type=Path, default=FILE, help=f"default: {FILE.name} of autotl")
     args = parser.parse_args(argv)
     frame = table.read(args.table)
-    found = estimate(frame)
+    found = estimate(frame, figures.load())
     text = json.dumps(_rounded(found.as_json()), indent=1)
     part = args.to.with_suffix(".part")
     part.write_text(text + "\n")
@@ -33,14 +34,15 @@ def main(argv: list[str] | None = None) -> None:
         own = {name: mean for name, mean in found.means.items() if name.startswith(strategy)}
         best = max(own, key=own.__getitem__)
         leads[best] = round(own[best] - own[f"{strategy}/{DRAWN}"], 3)
-    figures = {
+    told = {
         "rows": int((frame["seed"] == 0).sum()),
         "tasks": int(frame.groupby(["dataset", "n_train"]).ngroups),
         "leads": leads,
         "noise": round(found.noise, 3),
         "shared_noise": round(found.shared_noise, 3),
+        "left_out_noise": round(found.left_out_noise, 3),
     }
-    print(json.dumps(figures))
+    print(json.dumps(told))
 
 
 def _rounded(value: object) -> object:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from autotl.analysis.examination import MAX_SCORED
 from autotl.search.knowledge import (
     DRAWN,
+    LEFT_OUT,
     MIDDLE,
     Arm,
     Deviations,
     Knowledge,
+    LeftOut,
     bounded,
     to_logit,
 )
 
+HELD_OUT = 0.2
+"""Of the development samples, what one fold validates on."""
 STRATEGIES = ("bottleneck", "finetune", "scratch")
 _FIELDS = ("features", "backbone", "strategy", "recipe", "arm", "drawn")
 _PAIRED = 0.5
@@ -36,6 +43,13 @@ Vector = NDArray[np.float64]
 def arm_of(strategy: str, name: str, backbone: str) -> Arm:
     """The arm that a row measured; a Sobol point counts as drawn."""
     return Arm(strategy, DRAWN if name.startswith("sobol") else name, backbone)
+
+
+def n_trained(rows: pd.DataFrame) -> float:
+    """Samples that a trial of a task trains on, by its rows."""
+    n_folds = float(rows["n_folds"].iloc[0])
+    held_out = 1.0 / n_folds if n_folds > 1 else HELD_OUT
+    return float(rows["n_development"].iloc[0]) * (1.0 - held_out)
 
 
 def _arms(rows: pd.DataFrame) -> list[Arm]:
@@ -102,15 +116,17 @@ class _Problem:
         self.logits = bounded(logits, float(np.quantile(logits, _BEST)))
         p = expit(self.logits)
         self.noise = _PAIRED / (n_test * p * (1.0 - p))
-        decades = float(np.log10(rows["n_development"].iloc[0])) - MIDDLE
+        decades = float(np.log10(n_trained(rows))) - MIDDLE
         self.design = columns.design(self.arms, decades)
 
 
-def estimate(frame: pd.DataFrame) -> Knowledge:
+def estimate(frame: pd.DataFrame, figures: pd.DataFrame | None = None) -> Knowledge:
     """Maximum likelihood of the variances, with the means that go with them.
 
     Args:
         frame: complete rows of the table with their test scores, first seed only.
+        figures: the analyzer's, of any tasks; those of the frame's are taken. None: what these say
+            of backbones isn't believed.
     """
     frame = frame[frame["seed"] == 0]
     made = _arms(frame)
@@ -135,7 +151,8 @@ def estimate(frame: pd.DataFrame) -> Knowledge:
             ]
             means[f"{strategy}/{DRAWN}"] = float(np.mean(own)) if own else 0.0
     noise, shared = _noise(frame)
-    return Knowledge(means, slopes, deviations, noise, beyond, shared)
+    left_out = math.inf if figures is None else _left_out_noise(frame, figures)
+    return Knowledge(means, slopes, deviations, noise, beyond, shared, left_out)
 
 
 def _deviations(parameters: Vector) -> dict[str, Deviations]:
@@ -179,7 +196,7 @@ def _noise(frame: pd.DataFrame) -> tuple[float, float]:
     for _, rows in frame.groupby(["dataset", "n_train"]):
         n, n_test = float(rows["n_development"].iloc[0]), float(rows["n_test"].iloc[0])
         if float(rows["n_folds"].iloc[0]) == 1:
-            n /= 5.0
+            n *= HELD_OUT
         validation = np.array([to_logit("accuracy", float(v), n) for v in rows["validation"]])
         test = np.array([to_logit("accuracy", float(v), n_test) for v in rows["test"]])
         p = np.clip(rows["test"].to_numpy(dtype=np.float64), 0.02, 0.98)
@@ -190,3 +207,42 @@ def _noise(frame: pd.DataFrame) -> tuple[float, float]:
         within.append(own)
         between.append(float(kinds.mean().var()) - own * float((1.0 / sizes).mean()))
     return float(np.median(within)), max(0.0, float(np.median(between)))
+
+
+def left_out_of(rows: pd.DataFrame, figures: pd.DataFrame) -> tuple[LeftOut, ...]:
+    """What the analyzer knows of the backbones of a task.
+
+    Args:
+        rows: the task's rows of the table.
+        figures: the analyzer's, of any tasks.
+    """
+    own = figures[
+        (figures["dataset"] == rows["dataset"].iloc[0])
+        & (figures["n_train"] == rows["n_train"].iloc[0])
+        & figures["linear_accuracy"].notna()
+    ]
+    n = min(MAX_SCORED, round(n_trained(rows)))
+    pairs = own[["backbone", "linear_accuracy"]].itertuples(index=False)
+    return tuple(LeftOut(str(name), float(accuracy), n) for name, accuracy in pairs)
+
+
+def _left_out_noise(frame: pd.DataFrame, figures: pd.DataFrame) -> float:
+    """What answers about samples left out say too much or too little, beside other backbones'.
+
+    In units of the binomial variance; the square of a robust deviation, as very few wrong answers
+    make logits that are far off.
+    """
+    off = []
+    for _, rows in frame.groupby(["dataset", "n_train"]):
+        own = rows[(rows["strategy"] == LEFT_OUT[0]) & (rows["name"] == LEFT_OUT[1])]
+        tests = dict(zip(own["backbone"], own["test"], strict=True))
+        told = [entry for entry in left_out_of(rows, figures) if entry.backbone in tests]
+        if len(told) < 2:
+            continue
+        n_test = float(rows["n_test"].iloc[0])
+        true = np.array([to_logit("accuracy", float(tests[e.backbone]), n_test) for e in told])
+        said = np.array([to_logit("accuracy", e.accuracy, e.n_samples) for e in told])
+        p = float(expit(true.mean()))
+        scale = np.sqrt(told[0].n_samples * p * (1.0 - p) / (1.0 - 1.0 / len(told)))
+        off.extend((said - true - (said - true).mean()) * scale)
+    return float(np.median(np.abs(off)) * 1.4826) ** 2 if off else math.inf

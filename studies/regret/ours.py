@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -16,13 +17,17 @@ from autotl.search.budget import SPARE
 from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge
 from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, Plan
 from autotl.search.pruner import PROGRESS_STEPS, StrategyPruner
-from studies.knowledge.estimate import STRATEGIES, arm_of, estimate
-from studies.outcomes.tasks import BACKBONES
+from studies.knowledge.estimate import (
+    HELD_OUT,
+    STRATEGIES,
+    arm_of,
+    estimate,
+    left_out_of,
+    n_trained,
+)
+from studies.outcomes.tasks import BACKBONES, N_FOLDS
 from studies.regret.problems import Candidate, View
 from studies.regret.replay import History, Policy, Run, Search
-
-_HOLD_OUT = 5
-"""Of the development samples, one in so many is validated where there is one fold."""
 
 _SEEDS = 5
 """Only the choice among Sobol points is random."""
@@ -44,7 +49,7 @@ def learned(view: View) -> Knowledge:
         return NOTHING
     key = (view.dataset, len(view.others))
     if key not in _estimates:
-        _estimates[key] = estimate(view.others)
+        _estimates[key] = estimate(view.others, view.figures)
     return _estimates[key]
 
 
@@ -59,6 +64,7 @@ class Ours(Search):
         shrunk: whether the pick is the best by the model instead of by validation score.
         prunes: whether runs end early as :class:`~autotl.search.pruner.StrategyPruner` says.
         ends: whether the search ends when it isn't worth going on, as a fit's does.
+        analysed: whether it is told what the analyzer knows of the backbones.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class Ours(Search):
         shrunk: bool = True,
         prunes: bool = True,
         ends: bool = False,
+        analysed: bool = True,
     ) -> None:
         super().__init__(view, rng)
         self._shrunk = shrunk
@@ -82,8 +89,22 @@ class Ours(Search):
             prices.setdefault(self._arms[candidate.arm], []).append(candidate.predicted_s)
         self._prices = {arm: float(np.median(own)) for arm, own in prices.items()}
         single = view.n_train >= 1000  # one fold
-        n_validated = view.n_development // _HOLD_OUT if single else view.n_development
-        self._allocation = Allocation(knowledge(view), view.metric, view.n_development, n_validated)
+        n_validated = round(view.n_development * (HELD_OUT if single else 1))
+        rows = pd.DataFrame(
+            {
+                "dataset": [view.dataset],
+                "n_train": [view.n_train],
+                "n_development": [view.n_development],
+                "n_folds": [N_FOLDS[view.n_train]],
+            }
+        )
+        self._allocation = Allocation(
+            knowledge(view),
+            view.metric,
+            n_trained(rows),
+            n_validated,
+            left_out=left_out_of(rows, view.figures) if analysed else (),
+        )
         self._priced = priced
         self._pruner = StrategyPruner(view.metric, (n_validated,))
 
@@ -192,6 +213,7 @@ def _policy(name: str, label: str, **options: Any) -> Policy:
 OURS = (
     _policy("autotl", "autotl"),
     _policy("autotl-untaught", "autotl, knowing nothing beforehand", knowledge=lambda _: NOTHING),
+    _policy("autotl-unanalysed", "autotl without the analyzer", analysed=False),
     _policy("autotl-unpriced", "autotl, whatever trials cost", priced=False),
     _policy("autotl-unpruned", "autotl without pruning", prunes=False),
     _policy("autotl-patient", "autotl, ending by itself", ends=True),

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from search_helpers import KNOWLEDGE
 
-from autotl.search.allocation import OVERHEAD_S, Allocation, Option, Seen, best
-from autotl.search.knowledge import Arm
+from autotl.analysis.examination import LINEAR, Transferability
+from autotl.analysis.profile import DatasetProfile
+from autotl.search.allocation import (
+    OVERHEAD_S,
+    Allocation,
+    Option,
+    Seen,
+    allocation_for,
+    best,
+)
+from autotl.search.knowledge import Arm, LeftOut
+from autotl.strategies.base import Task
 
 A, B, C = (Arm("finetune", name, "one") for name in "abc")
 OTHER = Arm("scratch", "a", "one")
@@ -77,3 +89,38 @@ def test_the_noise_is_that_of_the_best_and_never_none() -> None:
     assert ALLOCATION.noise([]) == 0.0
     assert ALLOCATION.noise([Seen(A, 0.5), Seen(B, 0.8)]) == pytest.approx(0.0231, abs=2e-4)
     assert 0.003 < ALLOCATION.noise([Seen(A, 1.0)]) < 0.01
+
+
+def test_the_analyzer_says_which_backbone_is_tried_first() -> None:
+    knowledge = replace(KNOWLEDGE, left_out_noise=1.0)
+    told = (LeftOut("one", 0.6, 400), LeftOut("two", 0.8, 400))
+    options = [Option(Arm("finetune", "a", name), 1.0) for name in ("one", "two")]
+    own = Allocation(knowledge, "accuracy", 300, 300, left_out=told)
+    found = own.improvements([], options)
+    assert found[1] > found[0] + 0.01
+    assert np.ptp(Allocation(knowledge, "accuracy", 300, 300).improvements([], options)) == 0
+
+
+def test_a_score_is_worth_more_where_training_on_all_brings_more() -> None:
+    steep = replace(KNOWLEDGE, slopes={**KNOWLEDGE.slopes, "scratch": 1.0})
+    seen = [Seen(A, 0.8), Seen(OTHER, 0.8)]
+    even, halved = (
+        Allocation(steep, "accuracy", 300, 300, n_final=n).worth(seen) for n in (None, 600)
+    )
+    assert even[0] == pytest.approx(even[1], abs=0.01)
+    assert halved[1] > halved[0] + 0.02
+
+
+def test_a_task_s_allocation_holds_what_its_profile_knows(
+    task: Task, make_profile: Callable[..., DatasetProfile]
+) -> None:
+    name = next(iter(task.backbones))
+    profile = make_profile(name)
+    scores = Transferability({LINEAR: 0.7}, 40)
+    known = replace(profile.backbones[name], transferability=scores)
+    unknown = replace(profile.backbones[name], transferability=Transferability({}))
+    profile = replace(profile, backbones={name: known, "other": unknown})
+    found = allocation_for(task, profile)
+    assert found.left_out == (LeftOut(name, 0.7, 40),)
+    assert found.n_final == len(task.labels)
+    assert found.n_samples == np.mean([len(fold.train) for fold in task.folds])

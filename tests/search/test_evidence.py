@@ -111,7 +111,14 @@ def test_there_is_no_last_resort_where_the_bottleneck_is_not_allowed(
     assert found.notes == ()
 
 
-def test_what_settings_like_it_reached_is_in_what_a_trial_is_worth(task: Task) -> None:
+@pytest.fixture
+def profile(task: Task, make_profile: Callable[..., DatasetProfile]) -> DatasetProfile:
+    return make_profile(next(iter(task.backbones)))
+
+
+def test_what_settings_like_it_reached_is_in_what_a_trial_is_worth(
+    task: Task, profile: DatasetProfile
+) -> None:
     """Equal scores: a recipe that did well on other data sets is worth more than draws."""
     common = {"backbone": "embedded"}
     records = [
@@ -127,14 +134,14 @@ def test_what_settings_like_it_reached_is_in_what_a_trial_is_worth(task: Task) -
         ),
         TrialRecord(2, "finetune", common, "failed", 1.0),
     ]
-    worth = worth_of(records, task)
+    worth = worth_of(records, task, profile)
     assert worth.keys() == {0, 1}
     assert 0.3 < worth[0] < worth[1] < 0.9
-    assert worth_of(records[2:], task) == {}
+    assert worth_of(records[2:], task, profile) == {}
 
 
 def test_further_seeds_count_in_what_a_trial_is_worth_once_their_round_is_whole(
-    task: Task,
+    task: Task, profile: DatasetProfile
 ) -> None:
     def run(number: int, share: float, repeat: int = 0) -> TrialRecord:
         result = result_of(task, share)
@@ -144,10 +151,10 @@ def test_further_seeds_count_in_what_a_trial_is_worth_once_their_round_is_whole(
         )
 
     records = [run(0, 0.9), run(1, 0.8)]
-    first = worth_of(records, task)
+    first = worth_of(records, task, profile)
     half = [run(0, 0.5, 1)]
     waiting = TrialRecord(1, "finetune", {}, "interrupted", 1.0, repeat=1)
-    assert worth_of(records, task, [*half, waiting]) == first
-    both = worth_of(records, task, [*half, run(1, 0.8, 1)])
+    assert worth_of(records, task, profile, [*half, waiting]) == first
+    both = worth_of(records, task, profile, [*half, run(1, 0.8, 1)])
     assert first[0] > first[1]
     assert both[0] < both[1]

@@ -14,6 +14,7 @@ from autotl.search.knowledge import (
     Arm,
     Deviations,
     Knowledge,
+    LeftOut,
     from_logit,
     shipped,
     to_logit,
@@ -87,6 +88,47 @@ def test_draws_of_the_same_settings_are_different_arms() -> None:
 def test_slopes_are_for_ten_times_the_samples() -> None:
     few, many = MODEL.mean(ARMS, 100), MODEL.mean(ARMS, 1_000)
     assert np.allclose(many - few, [-0.5, -0.5, 0.5, 0.5, 1.0])
+
+
+def test_training_on_all_lifts_what_grows_more_steeply() -> None:
+    gained = MODEL.growth(ARMS, 200, 300)
+    assert gained[2] - gained[0] == pytest.approx(math.log10(1.5))  # slopes of 0.5 and -0.5
+    assert np.array_equal(MODEL.growth(ARMS, 300, 300), np.zeros(len(ARMS)))
+
+
+BETTER_TWO = (LeftOut("one", 0.6, 400), LeftOut("two", 0.8, 400))
+
+
+def test_what_is_told_of_samples_left_out_moves_a_backbone_beside_others() -> None:
+    model = replace(MODEL, left_out_noise=1.0)
+    before = model.posterior(ARMS, 300, [], np.array([]), 300)[0]
+    after, deviations = model.posterior(ARMS, 300, [], np.array([]), 300, BETTER_TWO)
+    assert before[2] == before[3]
+    assert after[3] > after[2] + 0.2
+    assert len(after) == len(deviations) == len(ARMS)
+    assert np.isfinite(deviations).all()
+    seen = model.posterior(ARMS, 300, [4], np.array([0.0]), 300, BETTER_TWO)[0]
+    assert seen[3] > seen[2] + 0.2
+
+
+def test_of_one_backbone_alone_or_unmeasured_it_tells_nothing() -> None:
+    model = replace(MODEL, left_out_noise=1.0)
+    for own, told in ((model, BETTER_TWO[:1]), (MODEL, BETTER_TWO)):
+        found = own.posterior(ARMS, 300, [0], np.array([1.0]), 300, told)
+        plain = own.posterior(ARMS, 300, [0], np.array([1.0]), 300)
+        assert np.array_equal(found[0], plain[0])
+
+
+def test_how_good_all_backbones_are_said_to_be_hardly_counts() -> None:
+    """Left-out answers flatter or belittle a data set as a whole: only their order is believed."""
+    model = replace(MODEL, left_out_noise=1.0)
+    low = (LeftOut("one", 0.5, 400), LeftOut("two", 0.5, 400))
+    high = (LeftOut("one", 0.8, 400), LeftOut("two", 0.8, 400))
+    shifts = [
+        model.posterior(ARMS, 300, [0, 1], np.array([0.0, 0.0]), 300, told)[0][3]
+        for told in (low, high)
+    ]
+    assert shifts[1] - shifts[0] < 0.15  # of the 1.4 logits between them
 
 
 def test_a_recipe_that_is_not_known_counts_as_drawn() -> None:
