@@ -1,0 +1,1 @@
+"""What longer schedules are worth."""
