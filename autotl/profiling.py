@@ -128,8 +128,8 @@ def _last_stages(backbone: Backbone) -> range:
 def _training_samples(table: ImageTable, groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Samples of the first fold's training part, by cross-validation and by one hold-out.
 
-    Which it will be is decided later, by the speed of the candidates that are kept. With fewer folds
-    than usual every sample is validated by some fold, as with as many.
+    Which it will be is decided later, by the speed of the candidates that are kept. With fewer
+    folds than usual every sample is validated by some fold, as with as many.
     """
     split = make_split(table.labels, groups, table.parts, seed=seed)
     samples = split.development[split.folds[0].train]

@@ -245,7 +245,7 @@ def _fastest(network: StagedNetwork, x: Tensor, device: torch.device) -> Way:
 
 def _supports_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type != "cpu" or not _is_emulated(torch.bfloat16)
 
 
@@ -255,7 +255,7 @@ def _is_emulated(dtype: torch.dtype) -> bool:
     Without them it took 60 times as long as in fp32 where this was measured: a step of a whole
     network would take seconds to say so.
     """
-    least = {}
+    least: dict[torch.dtype, float] = {}
     for own in (torch.float32, dtype):
         x, weight = torch.zeros(4, 32, 16, 16, dtype=own), torch.zeros(32, 32, 3, 3, dtype=own)
         times = []

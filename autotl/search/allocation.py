@@ -63,7 +63,7 @@ class Allocation:
 
     knowledge: Knowledge
     metric: str
-    n_samples: int
+    n_samples: float
     n_validated: int
     design_effect: float = 1.0
     n_final: float | None = None

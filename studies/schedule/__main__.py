@@ -3,9 +3,9 @@
     python -m studies.schedule [--quick] [--datasets NAME ...] [--size N] [--epochs N ...]
         [--seeds N] [--work FILE]
 
-Everything of the embedded backbone is fine-tuned on all development samples of a task of the outcome
-table, and scored on its test set. Runs that ``--work`` holds aren't made again. The last line printed
-is one JSON object: mean test score by number of epochs.
+Everything of the embedded backbone is fine-tuned on all development samples of a task of the
+outcome table, and scored on its test set. Runs that ``--work`` holds aren't made again. The last
+line printed is one JSON object: mean test score by number of epochs.
 """
 
 from __future__ import annotations
