@@ -5,7 +5,7 @@ BUDGET ?= 150
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow check format clean
+.PHONY: install demo test test-slow check audit format clean
 
 install: .venv-stamp
 
@@ -30,6 +30,11 @@ check: .venv-stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known vulnerabilities of the pinned packages; asks PyPI, and fails where PyPI doesn't answer.
+audit: .venv-stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip-audit
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip --strict
 
 format: .venv-stamp
 	$(BIN)/ruff format .

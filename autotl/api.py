@@ -17,7 +17,7 @@ from autotl.config import (
     make_config,
 )
 from autotl.errors import InputError
-from autotl.fitting import calibrated, read_test, refit, search
+from autotl.fitting import calibrated, costs_by_rule, read_test, refit, search
 from autotl.illustrating import illustrate
 from autotl.preparation import prepare
 from autotl.progress import Progress
@@ -164,6 +164,7 @@ def fit(
                 deliverable=(
                     TrialStore(place.trials).with_models() if evidence.interrupted else None
                 ),
+                costs=costs_by_rule(evidence.records, task, deadline),
             )
             model, notes = refit(
                 decision, task, place, deadline, progress, interrupted=evidence.interrupted

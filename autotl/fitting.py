@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +13,17 @@ from autotl.metrics import all_metrics
 from autotl.preparation import Prepared
 from autotl.progress import Progress
 from autotl.recommend.calibration import expected_calibration_error, fit_temperature
+from autotl.recommend.cost import Cost, forward_seconds
 from autotl.recommend.decision import Decision, TestScore
 from autotl.runtime import NEVER, Deadline
 from autotl.search.budget import CLOSING_S, finalists_s
 from autotl.search.executors.local import run_search
+from autotl.search.nominal import nominal_task
 from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
 from autotl.search.warm_start import WarmTrial, told, warm_trials
 from autotl.strategies import STRATEGIES
-from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialStopped
+from autotl.strategies.base import DivergedError, SilentReporter, Task, TrialRecord, TrialStopped
 from autotl.strategies.fitted import FittedModel
 from autotl.strategies.memory import out_of_memory
 from autotl.tracking.mlflow import MlflowFitRun
@@ -78,6 +81,29 @@ def search(
         note = "the disk got full: the search ended there, with what was finished until then"
         progress.note(note)
         return True, (note,)
+
+
+def costs_by_rule(
+    records: Sequence[TrialRecord], task: Task, deadline: Deadline
+) -> dict[int, Cost] | None:
+    """What finished trials cost by their sizes and epochs, where the fit has no time to end in.
+
+    By measured seconds the same fit might decide otherwise when run again, or killed on the way.
+
+    Returns:
+        By number of a trial; None where there is a time: then the clock may decide.
+    """
+    if deadline.at is not None:
+        return None
+    nominal = nominal_task(task)
+
+    def cost(record: TrialRecord) -> Cost:
+        strategy = STRATEGIES[record.strategy]
+        config = strategy.Config.model_validate(dict(record.config))
+        speed = nominal.speeds[str(record.config["backbone"])]
+        return Cost(strategy.cost(config, nominal), forward_seconds(record, speed))
+
+    return {record.number: cost(record) for record in records if record.result is not None}
 
 
 def refit(

@@ -337,21 +337,23 @@ def _speeds_of(
 ) -> dict[str, Speed]:
     """The measured speeds by name."""
     return {
-        name: _speed_of(backbone, device, quota, is_hurried=deadline.left_s() < HURRIED_S)
-        for name, backbone in backbones.items()
+        name: _speed_of(backbone, device, quota, deadline) for name, backbone in backbones.items()
     }
 
 
 def _speed_of(
-    backbone: Backbone, device: torch.device, quota: DiskQuota, *, is_hurried: bool
+    backbone: Backbone, device: torch.device, quota: DiskQuota, deadline: Deadline
 ) -> Speed:
     """The measured speed; in which precision, only the first fit with this cache finds out.
 
-    One that is hurried doesn't, and takes what is never slow.
+    One that is hurried doesn't, and takes what is never slow; so does one on the CPU that has no
+    time to end in, whose scores may not hang on a clock.
     """
+    is_on_cpu = device.type == "cpu"
     started = time.perf_counter()
-    known = known_way(backbone, device, quota)
-    way = Way("fp32", device.type == "cpu") if known is None and is_hurried else known
+    way = known_way(backbone, device, quota)
+    if (deadline.at is None and is_on_cpu) or (way is None and deadline.left_s() < HURRIED_S):
+        way = Way("fp32", is_on_cpu)
     speed = measure_speed(backbone, device, way)
     if way is None:
         keep_way(backbone, device, quota, speed, time.perf_counter() - started)

@@ -124,11 +124,15 @@ def free_disk_bytes(folder: Path) -> int:
 
 
 def environment() -> Mapping[str, str]:
-    """What a result may depend on: versions of packages, Python, the operating system, cores."""
+    """What a result may depend on: versions, the operating system, the processor and its use."""
+    import torch
+
     found = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "n_cpus": str(n_cpus()),
+        "n_threads": str(torch.get_num_threads()),
+        "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
     }
     for package in _PACKAGES:
         try:

@@ -583,12 +583,13 @@ def test_precisions_are_compared_once_and_never_in_a_hurry(
         return speed[0]
 
     monkeypatch.setattr(preparation, "measure_speed", timing)
-    for budget_s in (20.0, 60.0, 60.0, 20.0):
+    for budget_s in (20.0, 60.0, 60.0, 20.0, None):
         make((pictures, picture_labels), time_budget_s=budget_s)
     assert ways[0] == Way("fp32", True)
     assert ways[1] is None  # the first one with time finds out
     assert ways[2] == ways[3] is not None
     assert ways[2].precision == speed[0].precision
+    assert ways[4] == Way("fp32", True) != ways[3]  # without a time, no clock chooses
 
 
 def test_the_same_are_kept_in_whichever_order_they_are_given(

@@ -76,6 +76,8 @@ def test_machine_is_described() -> None:
     assert torch.__version__.startswith(found["torch"].partition("+")[0])
     assert {"python", "platform", "n_cpus", "autotl", "timm"} <= found.keys()
     assert int(found["n_cpus"]) == n_cpus() >= 1
+    assert int(found["n_threads"]) == torch.get_num_threads()
+    assert found["cpu_instructions"]
 
 
 def test_absent_package_is_said_to_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from types import TracebackType
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
-from rich.text import Text
 
 from autotl.cli.board import PHASES, Board, duration, row
+from autotl.cli.terminal import visible
 from autotl.progress import Progress
 
 _FRAMES_PER_SECOND = 8
@@ -88,7 +88,7 @@ class LiveProgress(Progress):
             self.board.trial_ended(number, strategy, state, value, seconds)
 
     def note(self, message: str) -> None:
-        self._live.console.print(Text(f"note: {message}", style="yellow"))
+        self._live.console.print(visible(f"note: {message}", "yellow"))
 
     def _render(self) -> RenderableType:
         with self._lock:
@@ -134,4 +134,4 @@ class PlainProgress(Progress):
 
     def _line(self, text: str) -> None:
         elapsed = self.board.clock() - self.board.started
-        self._console.print(Text(f"[{duration(elapsed):>7}] {text}"), soft_wrap=True)
+        self._console.print(visible(f"[{duration(elapsed):>7}] {text}"), soft_wrap=True)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from autotl.cli import options
-from autotl.cli.terminal import errors_to_exits, own_warnings, say
+from autotl.cli.terminal import errors_to_exits, own_warnings, say, visible
 from autotl.errors import InputError, UnreadableImageError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def show_table(predictions: Sequence[Prediction], class_names: Sequence[str] | N
     for name in class_names or ("probability",):
         table.add_column(name, justify="right")
     for prediction in predictions:
-        table.add_row(*_fields(prediction, class_names, digits=3))
+        table.add_row(*map(visible, _fields(prediction, class_names, digits=3)))
     console.print(table)
 
 

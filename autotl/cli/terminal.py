@@ -25,6 +25,10 @@ INTERRUPTED = 130
 
 P = ParamSpec("P")
 
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
+}
+
 
 def errors_to_exits(command: Callable[P, None]) -> Callable[P, None]:
     """Make a command end as the shell expects, with one clear message instead of a traceback.
@@ -60,9 +64,14 @@ def _told(error: Exception, debug: bool) -> str:
     return message if debug else f"{message}\nthis is a bug; run with --debug"
 
 
+def visible(text: str, style: str = "") -> Text:
+    """Text with control characters spelled out: a file's name must not steer the terminal."""
+    return Text(text.translate(_CONTROLS), style=style)
+
+
 def say(text: str, style: str = "") -> None:
     """Lines on standard error; never broken, so that paths stay whole."""
-    Console(stderr=True).print(Text(text, style=style), soft_wrap=True)
+    Console(stderr=True).print(visible(text, style), soft_wrap=True)
 
 
 def result_console(as_json: bool) -> Console:
@@ -72,7 +81,7 @@ def result_console(as_json: bool) -> Console:
 
 def show(console: Console, text: str) -> None:
     """Text for people: broken at words in a terminal, left alone in a file."""
-    console.print(Text(text), soft_wrap=not console.is_terminal)
+    console.print(visible(text), soft_wrap=not console.is_terminal)
 
 
 def write_json(values: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -16,7 +16,7 @@ from autotl.config import STRATEGY_NAMES
 from autotl.errors import InputError
 from autotl.metrics import Metric
 from autotl.recommend.comparison import CLEAR, Comparison, holm, result_of
-from autotl.recommend.cost import prediction_seconds, relative_cost
+from autotl.recommend.cost import Cost, measured_cost, ratio
 from autotl.recommend.outcomes import RuleOutcome, rule_outcome
 from autotl.recommend.selection import selected_score
 from autotl.recommend.summary import StrategySummary, mean_interval, summarise
@@ -32,7 +32,7 @@ one-standard-error rule (Breiman et al. 1984) for ``balanced``, the noise for ``
 
 CLEARLY_CHEAPER = 0.8
 """A strategy is preferred for its cost if that is less than this share of the best one's, see
-:func:`autotl.recommend.cost.relative_cost`."""
+:meth:`autotl.recommend.cost.Cost.by`."""
 
 _MAX_NAMED = 8
 
@@ -107,6 +107,7 @@ def decide(
     strategies: Sequence[str] = STRATEGY_NAMES,
     groups: NDArray[np.int64] | None = None,
     deliverable: Container[int] | None = None,
+    costs: Mapping[int, Cost] | None = None,
 ) -> Decision:
     """Decide among finished trials.
 
@@ -128,6 +129,7 @@ def decide(
         groups: ``(n_samples,) int64``, which group each sample is of; None: they are independent.
         deliverable: numbers of the trials that a model is there of, where none can be trained any
             more: one of these wins, if there is any. None: all.
+        costs: of finished trials by rule, by number, where no clock may decide; None: as measured.
 
     Raises:
         InputError: if no trial finished.
@@ -135,6 +137,9 @@ def decide(
 
     def is_deliverable(record: TrialRecord) -> bool:
         return deliverable is None or record.number in deliverable
+
+    def cost_of(record: TrialRecord) -> Cost:
+        return measured_cost(record, profile) if costs is None else costs[record.number]
 
     finished = [record for record in records if record.result is not None]
     if not finished:
@@ -147,12 +152,13 @@ def decide(
         finalists.setdefault(record.strategy, record)
     able = [r for r in finalists.values() if is_deliverable(r)] or list(finalists.values())
     best = max(able, key=lambda r: (not comparison.failures(r), comparison.score(r)))
-    winner = _cheapest(able, best, comparison, profile, STANDARD_ERRORS[prefer])
+    winner = _cheapest(able, best, comparison, cost_of, STANDARD_ERRORS[prefer])
     chosen_among = finished if winner is best else _of(winner.strategy, finished)
     expected, interval, optimism = _expectation(winner, chosen_among, comparison)
     names = list(dict.fromkeys(record.strategy for record in records))
     summaries = [
-        summarise(name, records, finalists.get(name), winner, comparison, profile) for name in names
+        summarise(name, records, finalists.get(name), winner, comparison, profile, cost_of)
+        for name in names
     ]
     summaries.sort(key=lambda s: (s.best is None, math.isnan(s.difference), s.difference))
     rivals = [s for s in summaries if s.best not in (None, winner.number)]
@@ -170,7 +176,10 @@ def decide(
         rules=tuple(
             rule_outcome(rule, figures, comparison) for rule, figures in triggered(profile)
         ),
-        notes=tuple(_notes(best, winner, finalists, comparison, profile, names, strategies)),
+        notes=(
+            *_notes_of_cost(best, winner, comparison, cost_of, by_rule=costs is not None),
+            *_notes(best, winner, finalists, comparison, names, strategies),
+        ),
         means={record.number: comparison.value(record) for record in repeated},
         n_seeds={record.number: len(comparison.runs(record)) for record in repeated},
         seed_deviation=comparison.seed_deviation,
@@ -197,7 +206,7 @@ def _cheapest(
     finalists: Iterable[TrialRecord],
     best: TrialRecord,
     comparison: Comparison,
-    profile: DatasetProfile,
+    cost_of: Callable[[TrialRecord], Cost],
     standard_errors: float,
 ) -> TrialRecord:
     """The cheapest that is so near the best and clearly cheaper; the best if there is none."""
@@ -207,7 +216,7 @@ def _cheapest(
         near = comparison.behind(record, best) <= standard_errors * error
         return near and not comparison.failures(record)
 
-    costs = [(relative_cost(record, best, profile), record) for record in finalists]
+    costs = [(cost_of(record).by(cost_of(best)), record) for record in finalists]
     cheaper = [(c, record) for c, record in costs if c < CLEARLY_CHEAPER and is_near(record)]
     return min(cheaper, key=lambda found: found[0], default=(1.0, best))[1]
 
@@ -242,24 +251,48 @@ def _expectation(
     return value, (max(0.0, low + shift), high + shift), optimism
 
 
+def _notes_of_cost(
+    best: TrialRecord,
+    winner: TrialRecord,
+    comparison: Comparison,
+    cost_of: Callable[[TrialRecord], Cost],
+    *,
+    by_rule: bool,
+) -> list[str]:
+    """Why the winner isn't the one that scored best, if so."""
+    if winner.number == best.number:
+        return []
+    difference, error = comparison(best, winner)
+    words = format_difference(comparison.metric.name, difference, error)
+    scored = f"{words} better, within the noise" if difference > 0 else "no better"
+    slow, fast = cost_of(best), cost_of(winner)
+    is_slower_to_predict = fast.predict_s < CLEARLY_CHEAPER * slow.predict_s
+    if by_rule:
+        dearer = f"takes {ratio(slow.train_s, fast.train_s):.2g} times as long to train"
+        if is_slower_to_predict:
+            dearer += (
+                f" and {ratio(slow.predict_s, fast.predict_s):.2g} times as long to predict with"
+            )
+        dearer += ", by the size and the epochs"
+    else:
+        dearer = f"took {format_seconds(slow.train_s)} instead of {format_seconds(fast.train_s)}"
+        if is_slower_to_predict:
+            slow_ms, fast_ms = 1e3 * slow.predict_s, 1e3 * fast.predict_s
+            dearer += (
+                f", and takes {slow_ms:.2g} ms instead of {fast_ms:.2g} ms to predict a picture"
+            )
+    return [f"{best.strategy} scored {scored}, but {dearer}"]
+
+
 def _notes(
     best: TrialRecord,
     winner: TrialRecord,
     finalists: Mapping[str, TrialRecord],
     comparison: Comparison,
-    profile: DatasetProfile,
     begun: Sequence[str],
     strategies: Sequence[str],
 ) -> list[str]:
     notes = []
-    if winner.number != best.number:
-        difference, error = comparison(best, winner)
-        words = format_difference(comparison.metric.name, difference, error)
-        scored = f"{words} better, within the noise" if difference > 0 else "no better"
-        notes.append(
-            f"{best.strategy} scored {scored}, but took {format_seconds(best.seconds)} instead of "
-            f"{format_seconds(winner.seconds)}{_slower_to_predict(best, winner, profile)}"
-        )
     lucky = max(comparison.finished, key=comparison.value_rank)
     ahead, error = comparison(lucky, winner)
     if comparison.is_shrunk and lucky.number not in (best.number, winner.number) and ahead > 0:
@@ -283,10 +316,3 @@ def _notes(
             f"not tried, as other trials promised more for their time: {', '.join(untried)}"
         )
     return notes
-
-
-def _slower_to_predict(best: TrialRecord, winner: TrialRecord, profile: DatasetProfile) -> str:
-    slow, fast = prediction_seconds(best, profile), prediction_seconds(winner, profile)
-    if not fast < CLEARLY_CHEAPER * slow:
-        return ""
-    return f", and takes {1e3 * slow:.2g} ms instead of {1e3 * fast:.2g} ms to predict a picture"

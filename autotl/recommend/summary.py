@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from autotl.analysis.profile import DatasetProfile
 from autotl.recommend.comparison import Comparison, noise, result_of
-from autotl.recommend.cost import prediction_seconds, relative_cost
+from autotl.recommend.cost import Cost, prediction_seconds
 from autotl.recommend.words import in_nats
 from autotl.strategies.base import TrialRecord
 from autotl.uncertainty import confidence_interval
@@ -39,7 +39,7 @@ class StrategySummary:
         n_seeds: runs that the value is the mean of.
         accuracy: mean over the seeds, whatever the metric is.
         predict_s: seconds to predict a picture.
-        cost: by the winner's, see :func:`autotl.recommend.cost.relative_cost`.
+        cost: by the winner's, see :meth:`autotl.recommend.cost.Cost.by`.
     """
 
     strategy: str
@@ -68,6 +68,7 @@ def summarise(
     winner: TrialRecord,
     comparison: Comparison,
     profile: DatasetProfile,
+    cost_of: Callable[[TrialRecord], Cost],
 ) -> StrategySummary:
     """Sum up a strategy's trials.
 
@@ -78,6 +79,7 @@ def summarise(
         winner: what to compare with.
         comparison: of the finished trials.
         profile: of the data set.
+        cost_of: what a trial's model costs.
     """
     own = [record for record in records if record.strategy == strategy]
     states = [record.state for record in own]
@@ -112,7 +114,7 @@ def summarise(
         n_seeds=len(runs),
         accuracy=float(np.mean([run.metrics.get("accuracy", nan) for run in runs])),
         predict_s=prediction_seconds(best, profile),
-        cost=relative_cost(best, winner, profile),
+        cost=cost_of(best).by(cost_of(winner)),
     )
 
 

@@ -178,7 +178,7 @@ class Sender:
         self._is_away = True
         self._n_failures += 1
         self._store.disconnect()
-        if self._has_warned:
+        if self._has_warned or _are_ignored():
             return
         self._has_warned = True
         message = (
@@ -190,3 +190,9 @@ class Sender:
             warnings.warn(message, stacklevel=1)
         except UserWarning:  # where warnings are errors, this thread goes on as well
             return
+
+
+def _are_ignored() -> bool:
+    """Whether all warnings are, such as by another thread for a moment: filters are shared."""
+    first = warnings.filters[0] if warnings.filters else None
+    return first is not None and first[0] == "ignore" and first[2] is Warning

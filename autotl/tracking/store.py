@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from autotl.tracking.base import Dataset
+from autotl.tracking.database import make_whole
 from autotl.tracking.limits import (
     MAX_PARAM_CHARS,
     MAX_TAG_CHARS,
@@ -322,14 +323,19 @@ def _log_text(run_id: str, text: str, file: str, client: MlflowClient) -> None:
 
 
 def _try_database(tracking_uri: str) -> None:
-    """Read a database's tables once: MLflow would try for two minutes before it gives up."""
+    """Read a database's tables once: MLflow would try for two minutes before it gives up.
+
+    One that is a file is made first, as a whole.
+    """
     if not _is_database(tracking_uri):
         return
     from sqlalchemy import create_engine, inspect, make_url
 
     url = make_url(tracking_uri)
-    if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        file = Path(str(url.database))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        make_whole(file)
     engine = create_engine(url)
     try:
         inspect(engine).get_table_names()

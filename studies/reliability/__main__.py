@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,6 @@ def main() -> None:
     arguments = parser.parse_args()
     figures: dict[str, Any] = {}
     for name in (arguments.only,) if arguments.only else PARTS:
-        if find_spec(f"{__package__}.{name}") is None:
-            print(f"{name}: skipped, there is no such part here", flush=True)
-            continue
         print(f"{name}:", flush=True)
         figures[name] = import_module(f"{__package__}.{name}").run(arguments.quick)
     if arguments.keep and figures:

@@ -1,16 +1,18 @@
 """Kill -9 of everything at random moments: what is lost, what is there twice, what comes out?
 
-A small real fit (60 handwritten digits of 3 classes, the embedded backbone, 4 trials of all three
-strategies with 2 epochs each, and the repeats of the best) runs in a process group of its own,
-which is killed after a random time; then the same call is made again, until the fit comes to its
-end, and the next one begins in an empty folder. The process is forked from one that has imported
-everything, so that the time goes into fits. What a picture costs is given, not measured, so that
-the order of the trials doesn't hang on a clock.
+A small real fit (45 handwritten digits of 3 classes, the embedded backbone at 32 px, 4 trials of
+all three strategies with 2 epochs each, and the repeats of the best) runs in a process group of its
+own, which is killed at a random moment of a random phase; then the same call is made again, until
+the fit comes to its end, and the next one begins in an empty folder. After a kill one call in three
+is left alone, so that many fits end. The process is forked from one that has imported everything,
+so that the time goes into fits. Nothing but the number of epochs, and that a trial keeps its state
+after each of them, differs from what a user would call.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -26,13 +28,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from studies.reliability.few import write_digits
 
 FILE = Path(__file__).with_name("kill.json")
 N_TRIALS = 4
-_N_SAMPLES, _CLASSES, _EPOCHS = 60, "012", 2
+_N_SAMPLES, _EPOCHS = 45, 2
 _NAME = "it"
+_PHASES, _DATA = "phases", "digits"
+_LEFT_ALONE = 1 / 3
+"""Of the calls after a kill, the share that nothing happens to."""
 _VERDICT = ("strategy", "config", "verdict", "headline", "metric", "expected", "test")
 
 
@@ -69,15 +73,15 @@ def run(quick: bool = False) -> dict[str, Any]:
     """Kill fits of one worker and of two.
 
     Args:
-        quick: 8 and 3 kills instead of 40 and 15.
+        quick: 6 and 2 kills instead of 40 and 12.
 
     Returns:
         Figures by number of workers; all kills together in ``n_kills``.
     """
-    for module in ("autotl.search.executors.local", "mlflow.tracking"):
+    for module in ("autotl.api", "mlflow.store.tracking.sqlalchemy_store", "autotl.datasets"):
         importlib.import_module(module)  # before anything is forked
     found: dict[str, Any] = {}
-    for n_workers, n_kills in ((1, 8 if quick else 40), (2, 3 if quick else 15)):
+    for n_workers, n_kills in ((1, 6 if quick else 40), (2, 2 if quick else 12)):
         with tempfile.TemporaryDirectory(prefix="autotl-kill-") as folder:
             tally = _fits(Path(folder), n_workers, n_kills)
         found[f"workers_{n_workers}"] = tally.figures()
@@ -90,24 +94,27 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 def _fits(folder: Path, n_workers: int, n_kills: int) -> Tally:
     rng, tally = random.Random(n_workers), Tally()
-    started = time.monotonic()
+    write_digits(folder / _DATA, _N_SAMPLES)
     undisturbed = folder / "undisturbed"
     if not _call(undisturbed, n_workers, None):
         raise RuntimeError(f"the undisturbed fit failed: {_last_words(undisturbed)}")
-    takes_s = time.monotonic() - started
+    lasts_s = _lasting(undisturbed)
     expected, trials = _verdict(undisturbed), _trials(undisturbed)
     while sum(tally.kills.values()) < n_kills:
         output = folder / f"fit{tally.n_fits}"
         held: dict[str, str] = {}
-        for _ in range(200):
-            is_last = sum(tally.kills.values()) >= n_kills
-            ended = _call(output, n_workers, None if is_last else rng.uniform(0, 0.8 * takes_s))
+        ended: bool | None = None
+        while ended is None:
+            is_over = sum(tally.kills.values()) >= n_kills
+            is_left_alone = is_over or (output.exists() and rng.random() < _LEFT_ALONE)
+            phase = rng.choice(list(lasts_s))
+            moment = (phase, rng.uniform(0, lasts_s[phase]))
+            ended = _call(output, n_workers, None if is_left_alone else moment)
             now = _records(output)
             tally.n_lost += sum(now.get(name) != content for name, content in held.items())
             held = now
-            if ended is not None:
-                break
-            tally.kills[_phase(output)] += 1
+            if ended is None:
+                tally.kills[_phases(output)[-1][0]] += 1
         if not ended:
             tally.n_errors += 1
             tally.errors.append(_last_words(output))
@@ -122,17 +129,27 @@ def _fits(folder: Path, n_workers: int, n_kills: int) -> Tally:
     return tally
 
 
-def _call(output: Path, n_workers: int, kill_after_s: float | None) -> bool | None:
-    """Make the call in a process group; whether it succeeded, or None: it was killed."""
+def _call(output: Path, n_workers: int, moment: tuple[str, float] | None) -> bool | None:
+    """Make the call in a process group; whether it succeeded, or None: it was killed.
+
+    Args:
+        output: of the fit.
+        n_workers: of it.
+        moment: to kill it at: a phase, and seconds from its beginning on; None: never.
+    """
     output.mkdir(exist_ok=True)
-    (output / "phase").write_text("start")
+    (output / _PHASES).write_text("")
+    _begin_phase(output, "start")
     context = multiprocessing.get_context("fork")
     process = context.Process(target=_fit, args=(output, n_workers))
     process.start()
     assert process.pid is not None
     with suppress(PermissionError):  # it has a group of its own already
         os.setpgid(process.pid, process.pid)
-    process.join(kill_after_s)
+    if moment is not None:
+        while process.is_alive() and moment[0] not in dict(_phases(output)):
+            time.sleep(0.002)
+    process.join(None if moment is None else moment[1])
     if process.exitcode is not None:
         return process.exitcode == 0
     os.killpg(process.pid, signal.SIGKILL)
@@ -148,24 +165,21 @@ def _fit(output: Path, n_workers: int) -> None:
     os.dup2(log, 2)
     try:
         import autotl
-        import autotl.preparation as preparation
         import autotl.search.budget as budget
         import autotl.strategies.checkpoint as checkpoint
         from autotl.progress import Progress
 
         class Phases(Progress):
             def phase(self, name: str, time_left_s: float | None = None) -> None:
-                (output / "phase").write_text(name)
+                _begin_phase(output, name)
 
         budget.UNLIMITED_EPOCHS = _EPOCHS
         checkpoint.LEAST_S = 0.0
-        preparation.measure_speed = _speed  # type: ignore[assignment]
         autotl.fit(
-            _data(),
+            output.parent / _DATA,
             time_budget_s=None,
             n_trials=N_TRIALS,
-            backbones=["embedded"],
-            prefer="accuracy",
+            backbones=["embedded@32px"],
             device="cpu",
             workers=n_workers,
             output_dir=output,
@@ -179,24 +193,21 @@ def _fit(output: Path, n_workers: int) -> None:
     os._exit(0)
 
 
-def _speed(backbone: Any, *_: object) -> Any:
-    from autotl.backbones.speed import Speed
-
-    shares = [depth / backbone.num_stages for depth in range(backbone.num_stages + 1)]
-    forward, train = [1e-3 * share for share in shares], [4e-3 * (1 - share) for share in shares]
-    return Speed("fp32", True, tuple(forward), (*train[:-1], 1e-5))
+def _begin_phase(output: Path, name: str) -> None:
+    with (output / _PHASES).open("a") as file:
+        file.write(f"{name} {time.monotonic()}\n")
 
 
-def _data() -> tuple[NDArray[np.uint8], NDArray[np.str_]]:
-    from autotl.datasets import digits
-
-    pictures, labels = digits()
-    kept = np.flatnonzero(np.isin(labels, list(_CLASSES)))[:_N_SAMPLES]
-    return pictures[kept], labels[kept]
+def _phases(output: Path) -> list[tuple[str, float]]:
+    """The phases of the last call until now, and when each began."""
+    lines = [line.split() for line in (output / _PHASES).read_text().splitlines()]
+    return [(name, float(began)) for name, began in (line for line in lines if len(line) == 2)]
 
 
-def _phase(output: Path) -> str:
-    return (output / "phase").read_text() or "start"
+def _lasting(output: Path) -> dict[str, float]:
+    """Seconds of each phase of a call that has just ended."""
+    began = [*_phases(output), ("", time.monotonic())]
+    return {name: after - at for (name, at), (_, after) in itertools.pairwise(began)}
 
 
 def _last_words(output: Path) -> str:

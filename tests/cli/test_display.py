@@ -125,6 +125,14 @@ def test_plain_lines_tell_phases_and_ended_trials():
     ]
 
 
+@pytest.mark.parametrize("kind", [PlainProgress, LiveProgress])
+def test_a_name_does_not_steer_the_terminal(kind):
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    progress = kind(console)
+    progress.note("unreadable: a\x1b]0;title\x07\x9b2J[red].png")
+    assert r"unreadable: a\x1b]0;title\x07\x9b2J[red].png" in console.file.getvalue()
+
+
 @pytest.mark.parametrize("quiet", [True, False])
 def test_without_a_terminal_there_are_plain_lines(quiet):
     with watching(quiet) as progress:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from autotl.recommend.cost import prediction_seconds, relative_cost
+from autotl.recommend.cost import Cost, measured_cost, prediction_seconds
 
 FORWARD_TO = (0.0, 1e-3, 2e-3, 3e-3, 5e-3, 9e-3)
 
@@ -41,14 +41,16 @@ def test_a_prediction_ends_where_the_model_does(
 
 
 def test_cost_is_the_geometric_mean_of_both_ratios(labels, make_record, profile):
-    slow = make_record(0, "finetune", labels, 10, seconds=40.0)
-    quick = make_record(1, "bottleneck", labels, 10, seconds=10.0, layers="third_last")
-    assert relative_cost(quick, slow, profile) == pytest.approx(math.sqrt(0.25 / 3))
-    assert relative_cost(slow, quick, profile) == pytest.approx(math.sqrt(12))
+    slow = measured_cost(make_record(0, "finetune", labels, 10, seconds=40.0), profile)
+    layers = {"layers": "third_last"}
+    quick = measured_cost(make_record(1, "bottleneck", labels, 10, seconds=10.0, **layers), profile)
+    assert quick.by(slow) == pytest.approx(math.sqrt(0.25 / 3))
+    assert slow.by(quick) == pytest.approx(math.sqrt(12))
 
 
 def test_what_is_not_known_does_not_count(labels, make_record, profile):
-    known = make_record(0, "finetune", labels, 10, seconds=40.0)
+    known = measured_cost(make_record(0, "finetune", labels, 10, seconds=40.0), profile)
     elsewhere = make_record(1, "finetune", labels, 10, seconds=10.0, backbone="gone")
     assert math.isnan(prediction_seconds(elsewhere, profile))
-    assert relative_cost(elsewhere, known, profile) == pytest.approx(0.5)
+    assert measured_cost(elsewhere, profile).by(known) == pytest.approx(0.5)
+    assert Cost(0.0, math.nan).by(Cost(1.0, 1.0)) == 1.0

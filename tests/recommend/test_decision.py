@@ -7,6 +7,7 @@ import pytest
 
 from autotl.errors import InputError
 from autotl.metrics import METRICS
+from autotl.recommend.cost import Cost
 from autotl.recommend.decision import decide
 
 ACCURACY = METRICS["accuracy"]
@@ -309,6 +310,25 @@ def test_of_equals_the_one_that_predicts_from_fewer_stages_is_cheaper(
     assert decision.strategies[1].predict_s == pytest.approx(3e-3)
     assert decision.strategies[0].cost == pytest.approx(3**0.5)
     assert any("9 ms instead of 3 ms" in note for note in decision.notes)
+
+
+def test_cost_by_rule_decides_whatever_was_measured(labels, make_record, make_profile):
+    profile = make_profile(labels)
+    costs = {0: Cost(60.0, 9e-3), 1: Cost(2.0, 3e-3)}
+    told = []
+    for measured_s in (2.0, 600.0):
+        records = [
+            make_record(0, "finetune", labels, 40, seconds=60.0),
+            make_record(1, "bottleneck", labels, 41, seconds=measured_s),
+        ]
+        decision = decide(records, labels, ACCURACY, profile, "balanced", costs=costs)
+        assert decision.winner.number == 1
+        assert {s.strategy: s.cost for s in decision.strategies} == pytest.approx(
+            {"bottleneck": 1.0, "finetune": (30 * 3) ** 0.5}
+        )
+        told.append(decision.notes)
+    assert told[0] == told[1]
+    assert "30 times as long to train and 3 times as long to predict with" in told[0][0]
 
 
 def test_only_strategies_that_were_asked_for_are_missed(labels, make_record, make_profile):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,6 +168,18 @@ def test_warnings_that_are_errors_end_nothing(spool: Spool, store: FakeStore) ->
         until(lambda: bool(store.runs))
         fit.end("complete")
     assert status(store) == "FINISHED"
+
+
+def test_a_warning_is_not_lost_where_others_ignore_theirs(spool: Spool, store: FakeStore) -> None:
+    store.before = fails()
+    sender = Sender(spool, store)
+    with warned() as messages:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit = begin(spool, sender)
+            until(lambda: sender._n_failures > 0)
+        fit.end("complete")
+    assert len(messages) == 1
 
 
 def test_one_process_sends_and_the_next_takes_over(spool: Spool, store: FakeStore) -> None:
