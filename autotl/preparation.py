@@ -169,7 +169,7 @@ def prepare(
     if many:  # training is timed only with those that are kept
         speeds = dict.fromkeys(backbones, measure_forward(looking, device))
     else:
-        speeds = _speeds_of(backbones, device, quota, deadline)
+        speeds = _speeds_of(backbones, device, quota, deadline, only_measured)
     store = ActivationStore(
         PixelViews(stores, np.arange(len(table))),
         speeds,
@@ -190,7 +190,7 @@ def prepare(
         ranking = rank_candidates(backbones, store, table, groups, search_s, config.seed)
         _tell_of_ranking(ranking, progress)
         backbones = {entry.name: backbones[entry.name] for entry in ranking if entry.kept}
-        speeds = _speeds_of(backbones, device, quota, deadline)
+        speeds = _speeds_of(backbones, device, quota, deadline, only_measured)
         store = store.with_speeds(speeds)
         search_s = deadline.left_s() - CLOSING_S
     if earlier is not None:
@@ -333,9 +333,15 @@ def _refuse_lost_classes(table: ImageTable, readable: ImageTable) -> None:
 
 
 def _speeds_of(
-    backbones: Mapping[str, Backbone], device: torch.device, quota: DiskQuota, deadline: Deadline
+    backbones: Mapping[str, Backbone],
+    device: torch.device,
+    quota: DiskQuota,
+    deadline: Deadline,
+    only_measured: bool,
 ) -> dict[str, Speed]:
-    """The measured speeds by name."""
+    """The measured speeds by name; where nothing is trained, of the forward pass alone."""
+    if only_measured:
+        return {name: measure_forward(own, device) for name, own in backbones.items()}
     return {
         name: _speed_of(backbone, device, quota, deadline) for name, backbone in backbones.items()
     }

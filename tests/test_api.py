@@ -420,6 +420,7 @@ def test_analyze_trains_nothing_and_writes_nothing(
     data: Path, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preparation, "measure_speed", None)  # which times training steps
     found = autotl.analyze(data, backbones=[f"resnet10t@{weights_file}"], device="cpu")
     assert isinstance(found, autotl.Analysis)
     assert "bottleneck" in str(found)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autotl.analysis import foretold
 from autotl.analysis.best_bet import best_bet
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.ranking import RankedBackbone
-from autotl.analysis.rules import triggered
+from autotl.analysis.rules import PRACTICES, triggered
 from autotl.analysis.similarity import DomainSimilarity
 from autotl.naming import BackboneName
 
@@ -64,12 +65,19 @@ class Analysis:
                 f"backbone {name}: {_similarity(backbone.similarity)}; "
                 f"{backbone.samples_per_parameter:.2g} samples per parameter"
             )
+        if self.profile.best_similarity is not None:
+            lines.append(f"  {foretold.OF_SIMILARITY}")
         lines += _table(self.profile.backbones)
         lines.append(
-            f"best bet without training: {self.strategy} with {self.backbone} ({self.reason})"
+            f"best bet without training: {self.strategy} with {self.backbone} ({self.reason}); "
+            f"{foretold.OF_BEST_BET}"
         )
         lines.append("rules of thumb that apply, which a fit puts to the test:")
         lines += [f"  - {advice} [{figures}]" for _, advice, figures in self.rules]
+        lines.append("what every fit does anyway:")
+        lines += [
+            f"  - {practice.advice} [{practice.told(self.profile)}]" for practice in PRACTICES
+        ]
         return "\n".join(lines)
 
 
@@ -95,14 +103,17 @@ def _size_lines(profile: DatasetProfile) -> list[str]:
     if known:
         lines.append(
             f"{sufficiency.num_features} features of {sufficiency.backbone} spread on about "
-            f"{' or '.join(f'{d:.0f}' for d in sorted(set(known)))} dimensions"
+            f"{' or '.join(f'{d:.0f}' for d in sorted(set(known)))} dimensions, which "
+            f"{foretold.OF_DIMENSION}"
         )
     lines.append(f"{sufficiency.learning_curve}; by a linear classifier on frozen features")
+    if sufficiency.learning_curve.gain is not None:
+        lines.append(f"  {foretold.OF_LEARNING_CURVE}")
     for name, capacity in sufficiency.capacity.items():
         ratios = capacity.samples_per_parameter(size.n_samples)
         told = ", ".join(f"{strategy} {values[0]:.2g}" for strategy, values in ratios.items())
         lines.append(f"samples per trainable parameter with {name}: {told}")
-    return lines
+    return [*lines, f"  {foretold.OF_SIZE}"] if sufficiency.capacity else lines
 
 
 def _ranking_lines(ranking: Sequence[RankedBackbone]) -> list[str]:
@@ -147,7 +158,10 @@ SCORE_TITLES: Mapping[str, str] = {
 
 
 def _table(backbones: Mapping[str, BackboneProfile]) -> list[str]:
-    """One column per backbone: distances by depth and from reference statistics, scores."""
+    """A column per backbone: distances by depth and from reference statistics, scores.
+
+    The last column says what they foretold.
+    """
     columns = [["", "distance", "by stage", "Frechet distance", "class distance"]]
     columns[0] += SCORE_TITLES.values()
     for name, backbone in backbones.items():
@@ -163,12 +177,14 @@ def _table(backbones: Mapping[str, BackboneProfile]) -> list[str]:
                 *(_figure(scores.get(score)) for score in SCORE_TITLES),
             ]
         )
+    judged = ["foretold", foretold.named_better("distance"), "not tested", *["nothing found"] * 2]
+    columns.append([*judged, *map(foretold.named_better, SCORE_TITLES)])
     widths = [max(map(len, column)) for column in columns]
     rows = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in zip(*columns, strict=True)
+        if not row[0] or set(row[1:-1]) != {"-"}
     ]
-    rows = [row for row in rows if row.rstrip(" -") not in columns[0]]
     n_scored = max((b.transferability.n_samples for b in backbones.values()), default=0)
     reasons = [
         f"no scores for {name}: {backbone.transferability.reason}"
@@ -177,8 +193,9 @@ def _table(backbones: Mapping[str, BackboneProfile]) -> list[str]:
     ]
     title = (
         "distances from the source domain (0: none; similarity is the share of known data sets "
-        "that lie farther off, and no promise of what transfer brings), and how well frozen "
-        f"features tell the classes apart (scores of {n_scored:,} samples, greater is better):"
+        "that lie farther off), and how well frozen features tell the classes apart (scores of "
+        f"{n_scored:,} samples, greater is better); foretold: on how many of {foretold.N_ORDERED} "
+        "measured tasks it named the better of two backbones, where chance names half:"
     )
     return [title, *(f"  {row}" for row in rows), *reasons]
 

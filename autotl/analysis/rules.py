@@ -1,7 +1,8 @@
 """The known rules of thumb, as data: when each applies, what it says, and how to test it.
 
 What a rule advises is a recipe of the search, and its outcome is told to the user: held, or
-overturned, with both figures.
+overturned, with both figures. Advice that every fit follows is a practice: nothing is tried
+against it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ CLOSE_SIMILARITY = 0.6
 
 _YOSINSKI = "Yosinski et al. 2014, arXiv 1411.1792"
 _RAZAVIAN = "Sharif Razavian et al. 2014, arXiv 1403.6382"
+_KOHAVI = "Kohavi 1995, IJCAI"
+_WANG = "Wang et al. 2019, arXiv 1811.09751"
 _FOLKLORE = "common practice, e.g. the CS231n notes on transfer learning"
 
 
@@ -43,6 +46,23 @@ class Rule:
     recipe: tuple[str, str]
     favours: Callable[[str, Mapping[str, Any]], bool]
     against: Callable[[str, Mapping[str, Any]], bool]
+
+
+@dataclass(frozen=True)
+class Practice:
+    """Advice that every fit follows.
+
+    Attributes:
+        name: short name.
+        advice: what it says, in a sentence.
+        source: where it comes from.
+        told: from a profile, how it is followed.
+    """
+
+    name: str
+    advice: str
+    source: str
+    told: Callable[[DatasetProfile], str]
 
 
 def _few(profile: DatasetProfile) -> str | None:
@@ -76,6 +96,11 @@ def _overfits(profile: DatasetProfile) -> str | None:
 
 def _always(profile: DatasetProfile) -> str:
     return f"{profile.size.n_samples:,} samples"
+
+
+def _validation(profile: DatasetProfile) -> str:
+    n = profile.n_folds
+    return f"{n} folds" if n > 1 else "one hold-out"
 
 
 def _is(wanted: str) -> Callable[[str, Mapping[str, Any]], bool]:
@@ -166,6 +191,27 @@ RULES: tuple[Rule, ...] = (
         ("bottleneck", "last_4-logistic"),
         _bottleneck_head("svm"),
         _bottleneck_head("logistic"),
+    ),
+)
+
+PRACTICES: tuple[Practice, ...] = (
+    Practice(
+        "new classifier",
+        "replace the softmax layer by one of the target's classes",
+        _YOSINSKI,
+        lambda profile: f"{profile.size.n_classes:,} classes",
+    ),
+    Practice(
+        "cross-validation",
+        "validate on samples that were not trained on, by cross-validation if possible",
+        _KOHAVI,
+        _validation,
+    ),
+    Practice(
+        "negative transfer",
+        "transfer can do harm: compare it with training from scratch",
+        _WANG,
+        lambda profile: "scratch is tried beside it",
     ),
 )
 

@@ -133,7 +133,8 @@ def channel_similarity(layers: Sequence[LayerMoments], num_stages: int) -> Domai
     if not layers:
         return DomainSimilarity(
             None,
-            reason="the backbone has no BatchNorm with running statistics of its source domain",
+            reason="the backbone has no BatchNorm with running statistics of its source domain; "
+            "`autotl reference` makes others of pictures that it was trained on",
         )
     n_samples = len(layers[0].mean)
     if n_samples < MIN_SAMPLES:

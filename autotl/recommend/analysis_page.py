@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotl.analysis import foretold
 from autotl.analysis.analysis import SCORE_TITLES, Analysis
 from autotl.analysis.capacity import Capacity
 from autotl.analysis.feature_map import FeatureMap
 from autotl.analysis.landmarks import landmarks_for
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
-from autotl.analysis.rules import CLOSE_SIMILARITY, FAR_SIMILARITY, RULES
+from autotl.analysis.rules import CLOSE_SIMILARITY, FAR_SIMILARITY, PRACTICES, RULES
 from autotl.naming import BackboneName
 from autotl.recommend import analysis_charts, charts, views
 from autotl.recommend.page import file_name, render_page, thumbnail
@@ -111,6 +112,10 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
         "recommendation": _recommendation(analysis, names),
         "tiles": _tiles(profile),
         "rules": _rules(analysis),
+        "practices": [
+            {"advice": sentence(p.advice), "figures": p.told(profile), "source": p.source}
+            for p in PRACTICES
+        ],
         "facts": views.facts(profile),
         "classes": [] if many else classes,
         "each": f"{counts[0]:,}" if even else "",
@@ -136,6 +141,9 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
         ],
         "ranking": [(one_line(e.short_name), str(e), e.kept) for e in profile.ranking],
         "distances": _distances(profile.backbones, names),
+        "of_similarity": foretold.OF_SIMILARITY,
+        "of_curve": foretold.OF_LEARNING_CURVE,
+        "of_size": foretold.OF_SIZE,
         **_map(contents.feature_map, profile, names),
         **_sufficiency(profile, names),
         **_transferability(profile.backbones, names),
@@ -158,7 +166,7 @@ def _recommendation(analysis: Analysis, names: Mapping[str, str]) -> str:
     size = profile.size
     words = [
         f"The best bet without training is the {analysis.strategy} strategy with "
-        f"`{names[analysis.backbone]}` ({analysis.reason}).",
+        f"`{names[analysis.backbone]}` ({analysis.reason}); {foretold.OF_BEST_BET}.",
         f"There are {size.n_samples:,} images of {size.n_classes:,} classes to learn from.",
     ]
     known = {
@@ -350,7 +358,7 @@ def _capacity(capacity: Capacity, n_samples: int) -> list[dict[str, str]]:
 def _transferability(
     backbones: Mapping[str, BackboneProfile], names: Mapping[str, str]
 ) -> dict[str, Any]:
-    """A row per score and a column per backbone; why a backbone has none."""
+    """A row per score, a column per backbone and what it foretold; why a backbone has none."""
     rows = []
     for score, title in SCORE_TITLES.items():
         values = [b.transferability.scores.get(score, float("nan")) for b in backbones.values()]
@@ -359,12 +367,14 @@ def _transferability(
             continue
         is_best = [len(known) > 1 and value == max(known) for value in values]
         cells = [_score(score, value) for value in values]
-        rows.append((title, list(zip(cells, is_best, strict=True))))
+        told = foretold.named_better(score)
+        rows.append((title, list(zip(cells, is_best, strict=True)), told))
     found = [b.transferability for b in backbones.values()]
     errors = [t.accuracy_error for t in found if t.accuracy_error is not None]
     return {
         "scores": rows,
         "score_names": list(names.values()),
+        "n_ordered": foretold.N_ORDERED,
         "n_scored": f"{max((t.n_samples for t in found), default=0):,}",
         "score_error": f"{100 * max(errors):.1f} points" if errors else "",
         "score_reasons": [

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from autotl.analysis import foretold
 from autotl.analysis.analysis import analyse
 from autotl.analysis.best_bet import BestBet, best_bet
 from autotl.analysis.examination import Transferability
@@ -42,6 +43,15 @@ def test_text_names_the_figures(make_profile: MakeProfile) -> None:
     assert "backbone one" in told
     assert "backbone two" in told
     assert "best bet without training: finetune with one" in told
+    assert "by cross-validation if possible [2 folds]" in told
+
+
+def test_text_says_what_the_figures_foretold(make_profile: MakeProfile) -> None:
+    told = str(analyse(make_profile(similarity=0.5)))
+    assert foretold.OF_BEST_BET in told
+    assert foretold.OF_SIMILARITY in told
+    assert foretold.OF_SIMILARITY not in str(analyse(make_profile(similarity=None)))
+    assert foretold.named_better("linear_accuracy") == "14 of 16, and by how much"
 
 
 def test_text_shows_a_column_per_backbone(make_profile: MakeProfile) -> None:
@@ -64,11 +74,11 @@ def test_text_shows_a_column_per_backbone(make_profile: MakeProfile) -> None:
     names = list(profile.backbones)
     told = str(analyse(replace(profile, backbones=dict(zip(names, (first, second), strict=True)))))
     lines = {line[2:21].strip(): line[21:].split() for line in told.splitlines()}
-    assert lines[""] == ["one", "two"]
-    assert lines["distance"] == ["0.06", "-"]
-    assert lines["by stage"] == ["0.05", "-", "0.07", "-"]
-    assert lines["Frechet distance"] == ["0.32", "-"]
-    assert lines["LogME"] == ["1.23", "-"]
+    assert lines[""] == ["one", "two", "foretold"]
+    assert lines["distance"] == ["0.06", "-", "10", "of", "16"]
+    assert lines["by stage"] == ["0.05", "-", "0.07", "-", "not", "tested"]
+    assert lines["Frechet distance"] == ["0.32", "-", "nothing", "found"]
+    assert lines["LogME"] == ["1.23", "-", "13", "of", "16"]
     assert not {"class distance", "PARC", "NLEEP"} & lines.keys()  # nothing known of any
     assert "0.80 [0.70, 0.90] from 512 pictures" in told
     assert "unknown (no BatchNorm); made with other weights" in told

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from autotl.analysis import foretold as told
 from autotl.backbones.zoo import EMBEDDED
+from studies.outcomes import table
 from studies.outcomes.tasks import IMAGENET
-from studies.similarity import foretold, plots, truth
+from studies.similarity import figures, foretold, plots, truth
 from studies.similarity.foretold import correlation
 from studies.similarity.policies import POLICIES, by_evidence, learned, regrets
 
@@ -62,6 +64,28 @@ def found() -> pd.DataFrame:
                 rows.append((dataset, n, backbone, strategy, name, score, score, 1.0, "{}"))
     columns = [*truth.TASK, *truth.ARM, "validation", "test", "seconds", "config"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def test_an_analysis_says_what_the_published_table_says() -> None:
+    rows, measured = table.read(table.FILE), figures.load()
+    arms = truth.common_arms(truth.arms(rows))
+    order = foretold.order_of_backbones(arms, measured, resamples=1)
+    n = order.pop("n_tasks")
+    assert n == told.N_ORDERED
+    right = {name: round(n * value["right"]) for name, value in order.items()}
+    del right["ridge_accuracy"]  # by the study's own folds
+    assert right == told.N_RIGHT
+    for backbone, words, name in (
+        (IMAGENET, told.OF_SIMILARITY, "distance"),
+        (EMBEDDED, told.OF_SIMILARITY, "distance"),
+        (IMAGENET, told.OF_SIZE, "samples_per_class"),
+        (EMBEDDED, told.OF_SIZE, "samples_per_class"),
+    ):
+        own = measured[measured["backbone"] == backbone]
+        found = foretold.of_target(truth.benefit(arms, backbone), own, resamples=1)
+        assert f"{found[name]['tau']:.2f} [" in words
+    best_bet = regrets(arms, measured)["backbone by linear accuracy, its best elsewhere"]
+    assert f"{best_bet.mean():.2f} points" in told.OF_BEST_BET
 
 
 def test_benefit_is_the_lead_over_scratch_in_points(found: pd.DataFrame) -> None:
