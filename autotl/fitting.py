@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from autotl.config import FitConfig
 from autotl.errors import InputError, is_disk_full
+from autotl.joining import join_quietly, publish
 from autotl.metrics import all_metrics
 from autotl.preparation import Prepared
 from autotl.progress import Progress
@@ -15,6 +17,7 @@ from autotl.recommend.calibration import expected_calibration_error, fit_tempera
 from autotl.recommend.decision import Decision, TestScore
 from autotl.runtime import NEVER, Deadline
 from autotl.search.budget import CLOSING_S, finalists_s
+from autotl.search.executors.joint import run_jointly
 from autotl.search.executors.local import run_search
 from autotl.search.records import TrialStore
 from autotl.search.study import StudySpec, create_study
@@ -69,8 +72,8 @@ def search(
         progress.note(told(warm))
     try:
         create_study(spec, prepared.profile, warm)
-        task, profile = prepared.task, prepared.profile
-        return run_search(spec, task, profile, run, progress, config.workers), ()
+        publish(spec, prepared, config, place, run.run_id)
+        return run_jointly(spec, workers_of(config, spec, prepared, run, progress), progress), ()
     except Exception as error:
         if not is_disk_full(error):
             raise
@@ -78,6 +81,21 @@ def search(
         note = "the disk got full: the search ended there, with what was finished until then"
         progress.note(note)
         return True, (note,)
+
+
+def workers_of(
+    config: FitConfig, spec: StudySpec, prepared: Prepared, run: MlflowFitRun, progress: Progress
+) -> Callable[[], bool]:
+    """What runs the fit's own workers: on this machine, or on a Ray cluster."""
+    if config.executor == "ray":
+        from autotl.search.executors.ray import RayWorkers, run_on_ray
+
+        workers = RayWorkers(
+            config.workers, config.worker_cpus, config.worker_gpus, config.ray_address
+        )
+        return lambda: run_on_ray(join_quietly, (spec.name, spec.storage), spec, workers, progress)
+    task, profile = prepared.task, prepared.profile
+    return lambda: run_search(spec, task, profile, run, progress, config.workers)
 
 
 def refit(
