@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from autotl.errors import AutotlError, InputError
@@ -57,9 +57,6 @@ class PatientStorage(RDBStorage):
                 raise
 
         return patiently(tell)
-
-    def _get_trials(self, *args: Any) -> list[FrozenTrial]:
-        return patiently(lambda: super(PatientStorage, self)._get_trials(*args))
 
 
 def patiently(ask: Callable[[], T], wait_s: float = WAIT_S) -> T:
@@ -109,8 +106,10 @@ def _patient(name: str) -> Callable[..., Any]:
     return call
 
 
+_OF_CACHES = ("_get_trials", "_create_new_trial", "_set_trial_param", "_get_best_trial_id")
+"""Methods that Optuna's cache in front of a storage calls besides the public ones."""
 _OWN = vars(PatientStorage).keys()
-for _name in (*BaseStorage.__abstractmethods__, "_create_new_trial", "_set_trial_param"):
+for _name in (*BaseStorage.__abstractmethods__, *_OF_CACHES):
     if _name not in _OWN:
         setattr(PatientStorage, _name, _patient(_name))
 
