@@ -73,7 +73,9 @@ def search(
     try:
         create_study(spec, prepared.profile, warm)
         publish(spec, prepared, config, place, run.run_id)
-        return run_jointly(spec, workers_of(config, spec, prepared, run, progress), progress), ()
+        own = workers_of(config, spec, prepared, run, progress)
+        is_loss = not prepared.task.metric.greater_is_better
+        return run_jointly(spec, own, progress, is_loss=is_loss), ()
     except Exception as error:
         if not is_disk_full(error):
             raise

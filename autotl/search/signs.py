@@ -18,6 +18,8 @@ from sqlalchemy import delete, func, select
 
 from autotl.search.storage import is_away, patiently
 
+ELSEWHERE = "worker"
+"""The user attribute of a trial that says which machine's process ran it, if not the fit's own."""
 BEAT_S = 10.0
 """Between two signs of life of a trial."""
 DEAD_S = 60.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -38,7 +40,7 @@ from autotl.search.pruner import StrategyPruner
 from autotl.search.published import CLOSED, refuse_anothers
 from autotl.search.records import TrialStore
 from autotl.search.sampler import StrategySampler
-from autotl.search.signs import pulse
+from autotl.search.signs import ELSEWHERE, pulse
 from autotl.search.storage import open_storage
 from autotl.search.takeover import hand_back, mark_complete, take_up
 from autotl.search.turns import turn
@@ -226,6 +228,7 @@ def _run_trials(
                 trial = study.ask()
                 if is_elsewhere:
                     alive.enter_context(pulse(storage, trial._trial_id))
+                    trial.set_user_attr(ELSEWHERE, f"{socket.gethostname()}:{os.getpid()}")
             try:
                 with uninterrupted():
                     strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]

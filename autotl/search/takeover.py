@@ -97,7 +97,8 @@ def take_up(
         return False
     _refuse_other_choices(name, study.user_attrs[_CHOICES], _choices(strategies, profile))
     going_on = []
-    elsewhere = signs(storage, study._study_id)
+    study_id = study._study_id
+    elsewhere = patiently(lambda: signs(storage, study_id))
     for trial in trials:
         if trial.state != TrialState.RUNNING:
             continue

@@ -1,4 +1,4 @@
-"""Looks after the trials of workers elsewhere: those of dead ones are given to others."""
+"""Looks after trials of workers elsewhere: tells of them, gives those of the dead to others."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from datetime import datetime
 import optuna
 from optuna.trial import TrialState
 
+from autotl.progress import Progress
+from autotl.search.objective import RUN
+from autotl.search.plan import SECONDS, STATE, strategy_of
 from autotl.search.records import TrialStore
-from autotl.search.signs import DEAD_S, signs
-from autotl.search.storage import is_away, open_storage
+from autotl.search.signs import DEAD_S, ELSEWHERE, signs
+from autotl.search.storage import is_away, open_storage, patiently
 from autotl.search.takeover import give_away
 from autotl.search.turns import turn
 
@@ -31,16 +34,23 @@ class Watcher:
         name: of the study.
         url: of its storage.
         store: of its ended trials.
-        note: told of what was taken from whom.
+        progress: told of the trials elsewhere, in the thread that looks.
+        is_loss: whether a score is the negative of what is shown.
     """
 
-    def __init__(self, name: str, url: str, store: TrialStore, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, name: str, url: str, store: TrialStore, progress: Progress, *, is_loss: bool = False
+    ) -> None:
         self._storage = open_storage(url)
         self._study = optuna.load_study(study_name=name, storage=self._storage)
         self._store = store
-        self._note = note
+        self._progress = progress
+        self._sign = -1.0 if is_loss else 1.0
         self._looked = 0.0
         self._seen: dict[int, tuple[datetime, float]] = {}
+        before = self._study.get_trials(deepcopy=False)
+        self._ended = {trial.number for trial in before if trial.state.is_finished()}
+        self._begun = set(self._ended)
 
     def look(self) -> int:
         """Give the trials of dead workers to others; how many trials of living ones there are."""
@@ -58,7 +68,24 @@ class Watcher:
         for trial_id in dead:
             self._give_away(trial_id)
             del self._seen[trial_id]
+        self._tell()
         return len(self._seen)
+
+    def _tell(self) -> None:
+        """Tell what has begun and ended elsewhere."""
+        for trial in self._study.get_trials(deepcopy=False):
+            strategy, number = strategy_of(trial), trial.number
+            if ELSEWHERE not in trial.user_attrs or strategy is None:
+                continue
+            if number not in self._begun and RUN in trial.user_attrs:
+                self._begun.add(number)
+                self._progress.trial_started(number, strategy)
+            if trial.state.is_finished() and number in self._begun - self._ended:
+                self._ended.add(number)
+                state, value = str(trial.user_attrs.get(STATE, "failed")), trial.value
+                shown = None if value is None or state != "complete" else self._sign * value
+                seconds = float(trial.user_attrs.get(SECONDS, 0.0))
+                self._progress.trial_ended(number, strategy, state, shown, seconds)
 
     def _give_away(self, trial_id: int) -> None:
         with turn(self._storage, self._study._study_id, self._store.folder):
@@ -67,7 +94,7 @@ class Watcher:
                 return
             waits = give_away(self._study, self._storage, trial, self._store)
         became = "another one goes on with it" if waits else "it has ended"
-        self._note(f"the worker of trial {trial.number} is gone: {became}")
+        self._progress.note(f"the worker of trial {trial.number} is gone: {became}")
 
     @contextmanager
     def on_the_side(self) -> Iterator[None]:
@@ -96,5 +123,5 @@ class Watcher:
         Args:
             until: whether it has taken too long.
         """
-        while self.look() and not until():
+        while patiently(self.look) and not until():
             time.sleep(_LOOK_S / 5)

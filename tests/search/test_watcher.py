@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 import autotl.search.signs as signs_module
 import autotl.search.watcher as watcher_module
-from autotl.search.objective import tell
+from autotl.progress import Progress
+from autotl.search.objective import RUN, tell
+from autotl.search.plan import STRATEGY
 from autotl.search.records import TrialStore
-from autotl.search.signs import DEAD_S, forget, pulse, signs
+from autotl.search.signs import DEAD_S, ELSEWHERE, forget, pulse, signs
 from autotl.search.storage import open_storage
 from autotl.search.study import StudySpec, create_study
 from autotl.search.watcher import Watcher
 from autotl.strategies.base import TrialRecord
+
+STRATEGIES = CategoricalDistribution(("scratch",))
 
 
 class Clock:
@@ -48,14 +55,32 @@ def study(spec: StudySpec) -> optuna.Study:
     return optuna.load_study(study_name=spec.name, storage=spec.storage)
 
 
-@pytest.fixture
-def notes() -> list[str]:
-    return []
+class Told(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.trials: list[tuple[Any, ...]] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def trial_started(self, *trial: Any) -> None:
+        self.trials.append(trial)
+
+    def trial_ended(self, *trial: Any) -> None:
+        self.trials.append(trial)
 
 
 @pytest.fixture
-def watcher(spec: StudySpec, notes: list[str]) -> Watcher:
-    return Watcher(spec.name, spec.storage, TrialStore(spec.folder / "trials"), notes.append)
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def watcher(spec: StudySpec, told: Told) -> Watcher:
+    store = TrialStore(spec.folder / "trials")
+    return Watcher(spec.name, spec.storage, store, told, is_loss=True)
 
 
 def begin(study: optuna.Study, spec: StudySpec) -> Any:
@@ -80,7 +105,7 @@ def look_for(watcher: Watcher, clock: Clock, seconds: float) -> int:
 
 
 def test_the_dead_lose_their_trial_and_the_living_keep_it(
-    study: optuna.Study, spec: StudySpec, watcher: Watcher, clock: Clock, notes: list[str]
+    study: optuna.Study, spec: StudySpec, watcher: Watcher, clock: Clock, told: Told
 ) -> None:
     begin(study, spec)
     living = begin(study, spec)
@@ -96,12 +121,12 @@ def test_the_dead_lose_their_trial_and_the_living_keep_it(
         TrialState.WAITING,
         TrialState.RUNNING,
     ]
-    assert notes == ["the worker of trial 0 is gone: another one goes on with it"]
+    assert told.notes == ["the worker of trial 0 is gone: another one goes on with it"]
     assert list(signs(storage, study._study_id)) == [living._trial_id]
 
 
 def test_a_trial_that_is_run_by_others_in_vain_fails(
-    study: optuna.Study, spec: StudySpec, watcher: Watcher, clock: Clock, notes: list[str]
+    study: optuna.Study, spec: StudySpec, watcher: Watcher, clock: Clock, told: Told
 ) -> None:
     trial = begin(study, spec)
     storage = open_storage(spec.storage)
@@ -139,6 +164,23 @@ def test_trials_without_signs_are_nobody_elses(
     study.ask()
     assert look_for(watcher, clock, 2 * DEAD_S) == 0
     assert state_of(study) == TrialState.RUNNING
+
+
+def test_trials_elsewhere_are_shown_once(
+    study: optuna.Study, spec: StudySpec, watcher: Watcher, told: Told
+) -> None:
+    own, other = study.ask({STRATEGY: STRATEGIES}), study.ask({STRATEGY: STRATEGIES})
+    other.set_user_attr(ELSEWHERE, "there:7")
+    watcher.look()
+    assert told.trials == []  # it has no settings yet
+    other.set_user_attr(RUN, "r")
+    watcher.look()
+    for trial in (own, other):
+        record = TrialRecord(trial.number, "scratch", {}, "complete", 3.0)
+        tell(study, trial, replace(record, result=SimpleNamespace(score=-0.4)))  # type: ignore[arg-type]
+    watcher.look()
+    watcher.look()
+    assert told.trials == [(1, "scratch"), (1, "scratch", "complete", 0.4, 3.0)]
 
 
 def test_a_pulse_begins_at_once_and_leaves_nothing(

@@ -13,13 +13,16 @@ from autotl.progress import Progress
 from autotl.search.budget import CLOSING_S
 from autotl.search.published import close
 from autotl.search.records import TrialStore
-from autotl.search.storage import open_storage
+from autotl.search.signs import signs
+from autotl.search.storage import open_storage, patiently
 from autotl.search.study import StudySpec
 from autotl.search.turns import turn
 from autotl.search.watcher import Watcher
 
 
-def run_jointly(spec: StudySpec, run: Callable[[], bool], progress: Progress) -> bool:
+def run_jointly(
+    spec: StudySpec, run: Callable[[], bool], progress: Progress, *, is_loss: bool = False
+) -> bool:
     """Run a search whose study others may join at any time.
 
     Trials of workers that die elsewhere are given to others. When the fit's own workers have
@@ -29,6 +32,7 @@ def run_jointly(spec: StudySpec, run: Callable[[], bool], progress: Progress) ->
         spec: of a study that exists and is published.
         run: runs the fit's own workers to their end; False if the user interrupted it.
         progress: whoever watches.
+        is_loss: whether a score is the negative of what is shown.
 
     Returns:
         False if the user interrupted it.
@@ -36,7 +40,7 @@ def run_jointly(spec: StudySpec, run: Callable[[], bool], progress: Progress) ->
     storage = open_storage(spec.storage)
     study_id = storage.get_study_id_from_name(spec.name)
     store = TrialStore(spec.folder / "trials")
-    watcher = Watcher(spec.name, spec.storage, store, progress.note)
+    watcher = Watcher(spec.name, spec.storage, store, progress, is_loss=is_loss)
     last = spec.deadline.earlier(CLOSING_S + spec.finalists_s)
     left: set[int] = set()
     try:
@@ -48,7 +52,8 @@ def run_jointly(spec: StudySpec, run: Callable[[], bool], progress: Progress) ->
             watcher.wait(lambda: last.passed)
             with turn(storage, study_id, store.folder):
                 before, left = left, _handed_back(storage, study_id)
-                if last.passed or not (watcher.look() or left - before):
+                others = patiently(lambda: signs(storage, study_id))
+                if last.passed or not (others or left - before):
                     close(storage, spec.name)
                     return True
     except KeyboardInterrupt:
