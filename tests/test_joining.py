@@ -104,7 +104,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory, data: Path, weights_file: Pa
             data,
             n_trials=4,
             time_budget_s=None,
-            strategies=("bottleneck", "finetune"),
+            strategies=("bottleneck",),
             backbones=[f"resnet10t@{weights_file.name}"],
             device="cpu",
             output_dir=output,
@@ -119,13 +119,14 @@ def test_the_trials_of_a_worker_count_as_the_fits_own(begun: Any) -> None:
     records = TrialStore(folder / "trials").load()
     assert len(records) == 4
     assert watch.ended == [1, 2, 3]
-    assert {record.state for record in records} <= {"complete", "pruned"}
-    own, *theirs = [record.result for record in records if record.result is not None]
-    assert theirs
+    assert [record.error for record in records] == [None] * 4
+    own, *theirs = [record.result for record in records]
+    assert own is not None
     for result in theirs:
+        assert result is not None
         np.testing.assert_array_equal(result.samples, own.samples)
     decided = json.loads((folder / "decision.json").read_text())
-    assert sum(s["n_complete"] for s in decided["strategies"].values() if s) >= 2
+    assert decided["strategies"]["bottleneck"]["n_complete"] == 4
     assert (folder / "report.html").is_file()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -52,6 +53,7 @@ from autotl.tracking.base import FitRun
 _MAX_PASSED_OVER = 24
 """So many proposals in a row that were tried before or don't fit into the time left end it."""
 _SEEDS_APART = 1_000_003
+_IN_VAIN = "trial {} was given to another worker: it was run here in vain"
 
 
 @dataclass(frozen=True)
@@ -253,6 +255,9 @@ def _run_trials(
                 )
                 record = replace(record, cost_s=cost_s, recipe=origin.get("recipe", ""))
             except BaseException as error:
+                if is_elsewhere and isinstance(error, UpdateFinishedTrialError):
+                    progress.note(_IN_VAIN.format(trial.number))
+                    continue
                 with uninterrupted():
                     if isinstance(error, KeyboardInterrupt):
                         trial.set_user_attr(STATE, "interrupted")
@@ -263,7 +268,7 @@ def _run_trials(
                 hand_back(storage, trial._trial_id)
                 raise KeyboardInterrupt
             if is_elsewhere and storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
-                progress.note(f"trial {trial.number} was given to another worker: ended in vain")
+                progress.note(_IN_VAIN.format(trial.number))
                 continue
             with uninterrupted():
                 store.save(record)

@@ -68,7 +68,9 @@ def _on_cluster(
 
     from autotl.search.storage import open_storage
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
+    )
     node = cluster.add_node(num_cpus=2)
     options = ["--executor", "ray", "--ray-address", cluster.address]
     options += ["--workers", str(_N_WORKERS), "--storage", storage, "--tracking-uri", tracking]

@@ -104,7 +104,7 @@ def _connect(workers: RayWorkers) -> None:
             include_dashboard=False if workers.address == "local" else None,
             logging_level="ERROR",
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises plain ones, too
         raise InputError(
             f"no Ray cluster at ray_address={workers.address!r} "
             f"({' '.join(str(error).split())[:200]}); start one with `ray start --head`, or give "
