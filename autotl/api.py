@@ -29,6 +29,7 @@ from autotl.recording import hand_over, start_run
 from autotl.resuming import TEST_READ_BEFORE, EarlierPart
 from autotl.runtime import NEVER, Deadline
 from autotl.search.evidence import gather_evidence
+from autotl.search.executors.ray import require_ray
 from autotl.search.records import TrialStore
 from autotl.workspace import Workspace
 
@@ -49,6 +50,11 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     workers: int = 1,
+    storage: str | None = None,
+    executor: str = "local",
+    ray_address: str = "auto",
+    worker_cpus: float = 1.0,
+    worker_gpus: float = 0.0,
     output_dir: str | Path = DEFAULT_OUTPUT,
     disk_cache_gb: float | None = None,
     memory_cache_gb: float | None = None,
@@ -85,7 +91,16 @@ def fit(
             error, ``cheap`` within all of the noise.
         seed: of everything random.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-        workers: processes that run trials side by side.
+        workers: processes that run trials side by side; with Ray, at most so many.
+        storage: URL of Optuna's storage, such as ``postgresql://user:password@host/database``:
+            any number of ``autotl worker --study NAME --storage URL`` can join from machines that
+            see the data and ``output_dir``. None: a SQLite file below ``output_dir``, which
+            workers on this machine can join.
+        executor: where workers run: ``"local"``, or ``"ray"`` for the nodes of a Ray cluster.
+        ray_address: of the cluster; ``"auto"``: the one that this machine belongs to; ``"local"``:
+            a new one on this machine.
+        worker_cpus: that a worker asks Ray for.
+        worker_gpus: that a worker asks Ray for; 0.5: two share a GPU.
         output_dir: everything that is written lies below it.
         disk_cache_gb: GB below ``output_dir`` for what later fits can use again, decoded pictures
             above all; None: a tenth of the free disk, at most 20; 0: nothing is kept on disk.
@@ -118,6 +133,8 @@ def fit(
             **{"n_trials": n_trials, "strategies": strategies, "backbones": backbones},
             **{"metric": metric, "prefer": prefer, "seed": seed, "device": device},
             **{"workers": workers, "output_dir": output_dir, "tracking_uri": tracking_uri},
+            **{"storage": storage, "executor": executor, "ray_address": ray_address},
+            **{"worker_cpus": worker_cpus, "worker_gpus": worker_gpus},
             **{"disk_cache_gb": disk_cache_gb, "memory_cache_gb": memory_cache_gb},
             **{"study_name": study_name, "warm_start": warm_start},
             **{"trust_paths": trust_paths, "max_unreadable": max_unreadable},
@@ -128,6 +145,8 @@ def fit(
         raise InputError(
             "time_budget_s and n_trials must not both be None: the search would never end"
         )
+    if config.executor == "ray":
+        require_ray(dataset)
     deadline = Deadline.after(config.time_budget_s)
     progress = progress or Progress()
     with Workspace.open(config) as place:

@@ -41,6 +41,13 @@ class FitConfig(Settings):
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
         workers: processes that run trials.
+        storage: URL of Optuna's storage, so that ``autotl worker`` on other machines can join;
+            None: a SQLite file under ``output_dir``.
+        executor: where the workers run: ``local``, or ``ray`` for a Ray cluster.
+        ray_address: of the cluster; ``auto``: the one that this machine belongs to; ``local``: a
+            new one on this machine.
+        worker_cpus: that a worker on Ray asks for.
+        worker_gpus: that a worker on Ray asks for; 0.5: two share one.
         output_dir: where everything is written.
         disk_cache_gb: GB for what later fits can use again, decoded pictures above all; None: a
             tenth of the free disk, at most 20; 0: nothing is kept on disk.
@@ -67,6 +74,11 @@ class FitConfig(Settings):
     seed: int = Field(default=0, ge=0, lt=2**31)
     device: str = "auto"
     workers: int = Field(default=1, ge=1, le=256)
+    storage: str | None = None
+    executor: Literal["local", "ray"] = "local"
+    ray_address: str = "auto"
+    worker_cpus: float = Field(default=1.0, ge=0, le=1024, allow_inf_nan=False)
+    worker_gpus: float = Field(default=0.0, ge=0, le=64, allow_inf_nan=False)
     output_dir: Path = DEFAULT_OUTPUT
     disk_cache_gb: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
     memory_cache_gb: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from autotl.config import FitConfig
 from autotl.errors import InputError, is_disk_full
+from autotl.joining import join_quietly, publish
 from autotl.metrics import all_metrics
 from autotl.preparation import Prepared
 from autotl.progress import Progress
@@ -17,6 +18,7 @@ from autotl.recommend.cost import Cost, forward_seconds
 from autotl.recommend.decision import Decision, TestScore
 from autotl.runtime import NEVER, Deadline
 from autotl.search.budget import CLOSING_S, finalists_s
+from autotl.search.executors.joint import run_jointly
 from autotl.search.executors.local import run_search
 from autotl.search.nominal import nominal_task
 from autotl.search.records import TrialStore
@@ -72,8 +74,10 @@ def search(
         progress.note(told(warm))
     try:
         create_study(spec, prepared.profile, warm)
-        task, profile = prepared.task, prepared.profile
-        return run_search(spec, task, profile, run, progress, config.workers), ()
+        publish(spec, prepared, config, place, run.run_id)
+        own = workers_of(config, spec, prepared, run, progress)
+        is_loss = not prepared.task.metric.greater_is_better
+        return run_jointly(spec, own, progress, is_loss=is_loss), ()
     except Exception as error:
         if not is_disk_full(error):
             raise
@@ -104,6 +108,21 @@ def costs_by_rule(
         return Cost(strategy.cost(config, nominal), forward_seconds(record, speed))
 
     return {record.number: cost(record) for record in records if record.result is not None}
+
+
+def workers_of(
+    config: FitConfig, spec: StudySpec, prepared: Prepared, run: MlflowFitRun, progress: Progress
+) -> Callable[[], bool]:
+    """What runs the fit's own workers: on this machine, or on a Ray cluster."""
+    if config.executor == "ray":
+        from autotl.search.executors.ray import RayWorkers, run_on_ray
+
+        workers = RayWorkers(
+            config.workers, config.worker_cpus, config.worker_gpus, config.ray_address
+        )
+        return lambda: run_on_ray(join_quietly, (spec.name, spec.storage), spec, workers, progress)
+    task, profile = prepared.task, prepared.profile
+    return lambda: run_search(spec, task, profile, run, progress, config.workers)
 
 
 def refit(

@@ -89,6 +89,7 @@ class Prepared:
     Attributes:
         name: of its folder or file; ``pictures`` if it has none.
         source: its folder or file, absolute; empty if it came from memory.
+        test_source: that of a test set of its own; None: there is none.
         task: what strategies may touch.
         profile: what is known of it.
         test: locked away.
@@ -107,6 +108,7 @@ class Prepared:
     quarantine: tuple[tuple[str, str], ...]
     development: NDArray[np.int64]
     links: NDArray[np.int64]
+    test_source: str | None = None
 
 
 def prepare(
@@ -160,7 +162,7 @@ def prepare(
     progress.phase("decode", deadline.shown_s)
     quota = disk_quota(config, folder)
     limits = Limits(config.trust_paths, config.max_unreadable)
-    table, stores = _decode(table, backbones, quota, limits, progress)
+    table, stores = decode(table, backbones, quota, limits, progress)
     first = next(iter(stores.values()))
 
     progress.phase("profile", deadline.shown_s)
@@ -169,7 +171,7 @@ def prepare(
     if many:  # training is timed only with those that are kept
         speeds = dict.fromkeys(backbones, measure_forward(looking, device))
     else:
-        speeds = _speeds_of(backbones, device, quota, deadline, only_measured)
+        speeds = speeds_of(backbones, device, quota, deadline, only_measured=only_measured)
     store = ActivationStore(
         PixelViews(stores, np.arange(len(table))),
         speeds,
@@ -190,7 +192,7 @@ def prepare(
         ranking = rank_candidates(backbones, store, table, groups, search_s, config.seed)
         _tell_of_ranking(ranking, progress)
         backbones = {entry.name: backbones[entry.name] for entry in ranking if entry.kept}
-        speeds = _speeds_of(backbones, device, quota, deadline, only_measured)
+        speeds = speeds_of(backbones, device, quota, deadline, only_measured=only_measured)
         store = store.with_speeds(speeds)
         search_s = deadline.left_s() - CLOSING_S
     if earlier is not None:
@@ -222,7 +224,7 @@ def prepare(
     profile = make_profile(task, table, split, looked, search_s, first, ranking)
     return Prepared(
         name=name_of(dataset),
-        source=_source_of(dataset),
+        source=source_of(dataset),
         task=task,
         profile=profile,
         test=LockedTest(table, split.test, stores, groups[split.test]),
@@ -232,6 +234,7 @@ def prepare(
         ),
         development=split.development,
         links=links,
+        test_source=None if test is None else source_of(test),
     )
 
 
@@ -262,7 +265,8 @@ def name_of(dataset: Any) -> str:
     return name or "pictures"
 
 
-def _source_of(dataset: Any) -> str:
+def source_of(dataset: Any) -> str:
+    """Its folder or file, absolute; empty if it came from memory."""
     return str(Path(dataset).expanduser().absolute()) if isinstance(dataset, str | Path) else ""
 
 
@@ -301,13 +305,14 @@ def _refuse_equals(backbones: Mapping[str, Backbone]) -> None:
             )
 
 
-def _decode(
+def decode(
     table: ImageTable,
     backbones: Mapping[str, Backbone],
     quota: DiskQuota,
     limits: Limits,
     progress: Progress,
 ) -> tuple[ImageTable, dict[int, PixelStore]]:
+    """All pictures in the sizes of the backbones, and the samples that could be read."""
     stores: dict[int, PixelStore] = {}
     for size in sorted({backbone.image_size for backbone in backbones.values()}):
         readable, stores[size] = decode_table(table, size, quota, progress.step)
@@ -316,7 +321,7 @@ def _decode(
             limits.refuse_many(readable.quarantine, n_all, "the data set")
             _refuse_lost_classes(table, readable)
             if len(stores) > 1:  # what only this size found unreadable leaves the others too
-                return _decode(readable, backbones, quota, limits, progress)
+                return decode(readable, backbones, quota, limits, progress)
             table = readable
     return table, stores
 
@@ -332,12 +337,13 @@ def _refuse_lost_classes(table: ImageTable, readable: ImageTable) -> None:
         )
 
 
-def _speeds_of(
+def speeds_of(
     backbones: Mapping[str, Backbone],
     device: torch.device,
     quota: DiskQuota,
     deadline: Deadline,
-    only_measured: bool,
+    *,
+    only_measured: bool = False,
 ) -> dict[str, Speed]:
     """The measured speeds by name; where nothing is trained, of the forward pass alone."""
     if only_measured:

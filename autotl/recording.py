@@ -86,7 +86,7 @@ def _record_preparation(
     profile = prepared.profile
     run.log_params(
         {
-            **config.model_dump(mode="json", exclude={"output_dir", "tracking_uri"}),
+            **config.model_dump(mode="json", exclude={"output_dir", "tracking_uri", "storage"}),
             "dataset": prepared.name,
             "resolved_metric": prepared.task.metric.name,
             "resolved_device": str(prepared.task.device),
@@ -124,7 +124,7 @@ def _record_preparation(
         prepared.name, table, task.labels, task.backbones, task.metric.name, config, left_out
     )
     split = Split(prepared.development, prepared.test.samples, task.folds)
-    keep(place, identity, split, run.run_id, begun, earlier)
+    keep(place, identity, split, run.run_id, begun, earlier, task.groups)
 
 
 def hand_over(

@@ -150,6 +150,7 @@ class EarlierPart:
         seconds: that it has taken so far.
         used_s: of the time budget, what its last part has used if it was killed; 0: it wasn't.
         test_was_read: whether it came to an end, with a look at the test set.
+        groups: ``(n_development,) int64``, of the development samples; None: not kept.
     """
 
     name: str
@@ -159,6 +160,7 @@ class EarlierPart:
     seconds: float
     used_s: float
     test_was_read: bool
+    groups: NDArray[np.int64] | None = None
 
     def deadline(self, deadline: Deadline) -> Deadline:
         """When the fit must end: a part that was killed goes on with what is left of its budget.
@@ -184,10 +186,12 @@ class EarlierPart:
             used_s = _used_s(place.folder, kept.get("part", _ENDED))
             before_s = kept.get("part", _ENDED)["before_s"]
             ended_s = decided.get("seconds") or _seconds_of_trials(place.trials)
+            split, groups = _read_split(place.folder / SPLIT)
             return cls(
                 name=place.study_name,
                 identity=StudyIdentity(**values),
-                split=_read_split(place.folder / SPLIT),
+                split=split,
+                groups=groups,
                 run_id=str(kept["run_id"]),
                 seconds=before_s + used_s if used_s else float(ended_s),
                 used_s=used_s,
@@ -234,6 +238,7 @@ def keep(
     run_id: str,
     begun: float,
     earlier: EarlierPart | None,
+    groups: NDArray[np.int64] | None = None,
 ) -> None:
     """Write what a study is about; from then on it can go on.
 
@@ -244,8 +249,11 @@ def keep(
         run_id: of its record.
         begun: when this part began, in seconds of :func:`time.time`.
         earlier: the study's parts before it.
+        groups: ``(n_development,) int64``, of the development samples, for workers elsewhere.
     """
     arrays = {"development": split.development, "test": split.test}
+    if groups is not None:
+        arrays["groups"] = groups
     for i, fold in enumerate(split.folds):
         arrays |= {f"train_{i}": fold.train, f"validation_{i}": fold.validation}
     part = place.folder / f"{SPLIT}.part.npz"
@@ -277,11 +285,12 @@ def _used_s(folder: Path, part: Mapping[str, Any]) -> float:
     return float(part["used_s"]) + max(0.0, max(written, default=0.0) - float(part["begun"]))
 
 
-def _read_split(file: Path) -> Split:
+def _read_split(file: Path) -> tuple[Split, NDArray[np.int64] | None]:
     with np.load(file) as arrays:
         n_folds = sum(name.startswith("train_") for name in arrays)
         folds = tuple(Fold(arrays[f"train_{i}"], arrays[f"validation_{i}"]) for i in range(n_folds))
-        return Split(arrays["development"], arrays["test"], folds)
+        split = Split(arrays["development"], arrays["test"], folds)
+        return split, arrays.get("groups")
 
 
 def _decided(file: Path) -> dict[str, Any]:

@@ -51,6 +51,17 @@ def n_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def visible_gpus(n: int, visible: str | None) -> tuple[str, ...]:
+    """The GPUs as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    Args:
+        n: that torch sees.
+        visible: what that variable says now; None: nothing.
+    """
+    named = [part.strip() for part in (visible or "").split(",") if part.strip()]
+    return tuple(named[:n]) if named else tuple(map(str, range(n)))
+
+
 def peak_memory_bytes(device: torch.device) -> int:
     """The most memory held so far: on a GPU by torch since the last reset, else by the process."""
     if device.type == "cuda":

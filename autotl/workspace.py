@@ -46,12 +46,14 @@ class Workspace:
         study_name: of this fit; its folder's name.
         given_tracking_uri: of an MLflow store elsewhere, or None.
         is_resumed: whether the folder holds a study that goes on.
+        given_storage: URL of an Optuna storage elsewhere, or None.
     """
 
     output_dir: Path
     study_name: str
     given_tracking_uri: str | None = None
     is_resumed: bool = False
+    given_storage: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -95,8 +97,8 @@ class Workspace:
 
     @property
     def storage(self) -> str:
-        """URL of Optuna's storage."""
-        return sqlite_url(self.output_dir / _OPTUNA)
+        """URL of Optuna's storage: the given one, or a file below ``output_dir``."""
+        return self.given_storage or sqlite_url(self.output_dir / _OPTUNA)
 
     @property
     def tracking_uri(self) -> str:
@@ -128,7 +130,7 @@ class Workspace:
         try:
             if config.study_name is None:
                 name = _unused(output_dir, name)
-            place = cls(output_dir, name, config.tracking_uri)
+            place = cls(output_dir, name, config.tracking_uri, given_storage=config.storage)
             made = [folder for folder in (output_dir, *output_dir.parents) if not folder.exists()]
             place.folder.mkdir(parents=True, exist_ok=config.study_name is not None)
             with tempfile.TemporaryFile(dir=place.folder):

@@ -18,6 +18,7 @@ from autotl.cli.reference import reference
 from autotl.cli.study import study
 from autotl.cli.sync import sync
 from autotl.cli.ui import ui
+from autotl.cli.worker import worker
 
 app = typer.Typer(
     name="autotl",
@@ -53,6 +54,7 @@ app.command("predict")(predict)
 app.command("export")(export)
 app.command("reference")(reference)
 app.add_typer(study, name="study")
+app.command("worker")(worker)
 app.add_typer(cache, name="cache")
 app.command("sync")(sync)
 app.command("ui")(ui)

@@ -86,22 +86,23 @@ class History:
 
     Args:
         output: the folder.
+        storage: URL of an Optuna storage elsewhere; None: the folder's own.
 
     Raises:
         InputError: if it holds no storage of Optuna's.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, storage: str | None = None) -> None:
         self._output = output.expanduser()
         store = self._output.absolute() / STORE
-        if not store.is_file():
+        if storage is None and not store.is_file():
             raise InputError(
                 f"no studies in {output} (looked for {store}); run `autotl fit DATA --output "
                 f"{output}` first, or give the --output folder of an earlier fit"
             )
         from autotl.search.storage import open_storage  # Optuna stays behind it
 
-        self._storage = open_storage(f"sqlite:///{store}")
+        self._storage = open_storage(storage or f"sqlite:///{store}")
 
     def names(self) -> list[str]:
         """Of the studies, in the order in which they were made."""
@@ -145,9 +146,9 @@ def _trial(trial: Any) -> PastTrial:
     )
 
 
-def show_list(output: Path) -> None:
-    """Print a line for every study of an output folder."""
-    history = History(output)
+def show_list(output: Path, storage: str | None = None) -> None:
+    """Print a line for every study of an output folder, or of a storage elsewhere."""
+    history = History(output, storage)
     table = _table("study", "started", "trials>", "complete>", "best", "score>", "folder")
     for name in history.names():
         past = history.study(name)
@@ -164,9 +165,9 @@ def show_list(output: Path) -> None:
     _console().print(table)
 
 
-def show_study(output: Path, name: str) -> None:
+def show_study(output: Path, name: str, storage: str | None = None) -> None:
     """Print a study's trials, the best of each strategy, and where its files lie."""
-    past = History(output).study(name)
+    past = History(output, storage).study(name)
     console = _console()
     started = "" if past.started is None else f", started {past.started:%Y-%m-%d %H:%M}"
     console.print(Text.assemble((past.name, "bold"), started))

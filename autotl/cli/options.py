@@ -89,6 +89,35 @@ Device = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", metavar="N", help="Processes that run trials. 1.")
 ]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Optuna's storage, such as postgresql://user:password@host/database, so that `autotl "
+        "worker` on other machines can join; else a file in the output folder.",
+        show_default=False,
+    ),
+]
+Executor = Annotated[
+    str | None,
+    typer.Option("--executor", metavar="E", help="Where the workers run: local, or ray. local."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="A",
+        help="The Ray cluster: auto for this machine's, or local for a new one. auto.",
+    ),
+]
+WorkerCpus = Annotated[
+    float | None, typer.Option("--worker-cpus", metavar="N", help="Of each worker on Ray. 1.")
+]
+WorkerGpus = Annotated[
+    float | None,
+    typer.Option("--worker-gpus", metavar="N", help="Likewise; 0.5: two share a GPU. 0."),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", metavar="DIR", help="Where everything is written. autotl-runs."),

@@ -41,6 +41,9 @@ def run(
     trials: options.Trials = None,
     output: options.Output = None,
     workers: options.Workers = None,
+    storage: options.Storage = None,
+    executor: options.Executor = None,
+    ray_address: options.RayAddress = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -53,6 +56,9 @@ def run(
         "n_trials": trials,
         "output_dir": output,
         "workers": workers,
+        "storage": storage,
+        "executor": executor,
+        "ray_address": ray_address,
     }
     from_options(overrides)  # a wrong option is named as such, not as the file's
     config = read_study(file, given(overrides))
@@ -149,11 +155,15 @@ def _with_whole_paths(backbones: Any, folder: Path) -> Any:
 
 @study.command("list")
 @errors_to_exits
-def list_(output: options.Output = None, debug: options.Debug = False) -> None:
+def list_(
+    output: options.Output = None,
+    storage: options.Storage = None,
+    debug: options.Debug = False,
+) -> None:
     """List the studies of an output folder."""
     from autotl.cli.history import show_list
 
-    show_list(output or options.DEFAULT_OUTPUT)
+    show_list(output or options.DEFAULT_OUTPUT, storage)
 
 
 @study.command("show")
@@ -161,9 +171,10 @@ def list_(output: options.Output = None, debug: options.Debug = False) -> None:
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     output: options.Output = None,
+    storage: options.Storage = None,
     debug: options.Debug = False,
 ) -> None:
     """Show a study's trials, the best of each strategy, its report and its model."""
     from autotl.cli.history import show_study
 
-    show_study(output or options.DEFAULT_OUTPUT, name)
+    show_study(output or options.DEFAULT_OUTPUT, name, storage)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
-from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from autotl.analysis.profile import DatasetProfile
@@ -34,10 +38,13 @@ from autotl.search.plan import (
     strategy_of,
 )
 from autotl.search.pruner import StrategyPruner
+from autotl.search.published import CLOSED, refuse_anothers
 from autotl.search.records import TrialStore
 from autotl.search.sampler import StrategySampler
+from autotl.search.signs import ELSEWHERE, pulse
 from autotl.search.storage import open_storage
-from autotl.search.takeover import mark_complete, take_up
+from autotl.search.takeover import hand_back, mark_complete, take_up
+from autotl.search.turns import turn
 from autotl.search.warm_start import WARM_START, WarmTrial, hold, release
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig, Task
@@ -46,6 +53,7 @@ from autotl.tracking.base import FitRun
 _MAX_PASSED_OVER = 24
 """So many proposals in a row that were tried before or don't fit into the time left end it."""
 _SEEDS_APART = 1_000_003
+_IN_VAIN = "trial {} was given to another worker: it was run here in vain"
 
 
 @dataclass(frozen=True)
@@ -87,11 +95,12 @@ def create_study(spec: StudySpec, profile: DatasetProfile, warm: Sequence[WarmTr
         warm: what did best elsewhere; it is tried as soon as a first trial has finished.
 
     Raises:
-        InputError: if a study that is resumed can't go on.
+        InputError: if a study that is resumed can't go on, or the name is that of another's study.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(spec.storage)
     strategies = [STRATEGIES[name] for name in spec.strategies]
+    refuse_anothers(storage, spec.name, spec.folder, profile.fingerprint, spec.is_resumed)
     if spec.is_resumed and take_up(storage, spec.name, spec.folder, strategies, profile):
         return
     if any(found.study_name == spec.name for found in storage.get_all_studies()):
@@ -110,6 +119,8 @@ def run_worker(
     fit_run: FitRun,
     progress: Progress,
     worker: int = 0,
+    *,
+    is_elsewhere: bool = False,
 ) -> bool:
     """Run trials of a study until its time or its number of trials is used up.
 
@@ -123,6 +134,8 @@ def run_worker(
         fit_run: the record under which trials are recorded.
         progress: whoever watches.
         worker: which of several workers this is; each draws its own proposals.
+        is_elsewhere: whether the process that called ``fit`` doesn't look after this one: then it
+            gives signs of life, and a trial that is interrupted waits for another worker.
 
     Returns:
         Whether it ended by itself; False after the user's interrupt.
@@ -146,7 +159,10 @@ def run_worker(
         sampler = StrategySampler(plan, spec.seed + _SEEDS_APART * worker)
     study.sampler = sampler
     try:
-        _run_trials(study, sampler, budget, spec, task, profile, fit_run, progress)
+        _run_trials(
+            *(study, storage, sampler, budget, spec, task, profile, fit_run, progress),
+            is_elsewhere=is_elsewhere,
+        )
     except KeyboardInterrupt:
         return False
     return True
@@ -190,6 +206,7 @@ def plan_for(
 
 def _run_trials(
     study: optuna.Study,
+    storage: RDBStorage,
     sampler: StrategySampler,
     budget: SearchBudget,
     spec: StudySpec,
@@ -197,65 +214,92 @@ def _run_trials(
     profile: DatasetProfile,
     fit_run: FitRun,
     progress: Progress,
+    *,
+    is_elsewhere: bool,
 ) -> None:
     store = TrialStore(spec.folder / "trials")
     n_passed_over = 0
     while n_passed_over < _MAX_PASSED_OVER:
-        # SQLite knows no row locks: without the file's, two workers may get the same trial.
-        with uninterrupted(), FileLock(store.folder / "ask.lock"):
-            release(study)
-            trials = study.get_trials(deepcopy=False)
-            if spec.n_trials is not None and n_counted(trials) >= spec.n_trials:
-                return
-            waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waiting:
-                choice = sampler.plan(trials)
-                if choice is None:
+        with ExitStack() as alive:
+            with uninterrupted(), turn(storage, study._study_id, store.folder):
+                if is_elsewhere and study.user_attrs.get(CLOSED):
                     return
-                if spec.n_trials is None and not choice.is_worth_it:
-                    progress.note(
-                        "the search ends here: less than "
-                        f"{100 * choice.improvement:.1g} points are expected of any further trial"
-                    )
+                trials = _begin(study, sampler, spec, progress)
+                if trials is None:
                     return
-            trial = study.ask()
-        try:
-            with uninterrupted():
-                strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
-                config = strategy.suggest(trial, profile)
-                cost_s = strategy.cost(config, task)
-                predicted_s = cost_s * correction(trials, strategy.name)
-                best_s = _best_s(study)
-                repeats = _has_ended(trials, strategy.name, config)
-                if repeats or (trials and not budget.fits(predicted_s, best_s)):
-                    trial.set_user_attr(STATE, REPEATED if repeats else UNAFFORDABLE)
-                    study.tell(trial, state=TrialState.FAIL)
-                    n_passed_over += 1
+                trial = study.ask()
+                if is_elsewhere:
+                    alive.enter_context(pulse(storage, trial._trial_id))
+                    trial.set_user_attr(ELSEWHERE, f"{socket.gethostname()}:{os.getpid()}")
+            try:
+                with uninterrupted():
+                    strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
+                    config = strategy.suggest(trial, profile)
+                    cost_s = strategy.cost(config, task)
+                    predicted_s = cost_s * correction(trials, strategy.name)
+                    best_s = _best_s(study)
+                    repeats = _has_ended(trials, strategy.name, config)
+                    if repeats or (trials and not budget.fits(predicted_s, best_s)):
+                        trial.set_user_attr(STATE, REPEATED if repeats else UNAFFORDABLE)
+                        study.tell(trial, state=TrialState.FAIL)
+                        n_passed_over += 1
+                        continue
+                    deadline = NEVER if best_s is None else budget.deadline_for(predicted_s, best_s)
+                    origin = _origin(study, trial)
+                n_passed_over = 0
+                checkpoint = store.checkpoint(trial.number, strategy.name, config, task.seed)
+                record = run_trial(
+                    *(trial, strategy, config, task, profile, fit_run, deadline, progress),
+                    predicted_s,
+                    checkpoint,
+                )
+                record = replace(record, cost_s=cost_s, recipe=origin.get("recipe", ""))
+            except BaseException as error:
+                if is_elsewhere and isinstance(error, UpdateFinishedTrialError):
+                    progress.note(_IN_VAIN.format(trial.number))
                     continue
-                deadline = NEVER if best_s is None else budget.deadline_for(predicted_s, best_s)
-                origin = _origin(study, trial)
-            n_passed_over = 0
-            checkpoint = store.checkpoint(trial.number, strategy.name, config, task.seed)
-            record = run_trial(
-                *(trial, strategy, config, task, profile, fit_run, deadline, progress),
-                predicted_s,
-                checkpoint,
-            )
-            record = replace(record, cost_s=cost_s, recipe=origin.get("recipe", ""))
-        except BaseException as error:
+                with uninterrupted():
+                    if isinstance(error, KeyboardInterrupt):
+                        trial.set_user_attr(STATE, "interrupted")
+                    study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+                raise
+            if is_elsewhere and record.state == "interrupted":
+                alive.close()
+                hand_back(storage, trial._trial_id)
+                raise KeyboardInterrupt
+            if is_elsewhere and storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
+                progress.note(_IN_VAIN.format(trial.number))
+                continue
             with uninterrupted():
-                if isinstance(error, KeyboardInterrupt):
-                    trial.set_user_attr(STATE, "interrupted")
-                study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-            raise
-        with uninterrupted():
-            store.save(record)
-            tell(study, trial, record)
-            checkpoint.clear()
-            if origin:
-                fit_run.tag_trial(record.run_id, origin)
-        if record.state == "interrupted":
-            raise KeyboardInterrupt
+                store.save(record)
+                tell(study, trial, record)
+                checkpoint.clear()
+                if origin:
+                    fit_run.tag_trial(record.run_id, origin)
+            if record.state == "interrupted":
+                raise KeyboardInterrupt
+
+
+def _begin(
+    study: optuna.Study, sampler: StrategySampler, spec: StudySpec, progress: Progress
+) -> Sequence[FrozenTrial] | None:
+    """Plan the next trial; the trials so far, or None if the search ends here."""
+    release(study)
+    trials = study.get_trials(deepcopy=False)
+    if spec.n_trials is not None and n_counted(trials) >= spec.n_trials:
+        return None
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return trials
+    choice = sampler.plan(trials)
+    if choice is None:
+        return None
+    if spec.n_trials is None and not choice.is_worth_it:
+        progress.note(
+            "the search ends here: less than "
+            f"{100 * choice.improvement:.1g} points are expected of any further trial"
+        )
+        return None
+    return trials
 
 
 def _origin(study: optuna.Study, trial: optuna.Trial) -> dict[str, str]:

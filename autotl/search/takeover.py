@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from autotl.analysis.profile import DatasetProfile
@@ -27,8 +27,9 @@ from autotl.search.plan import (
     strategy_of,
 )
 from autotl.search.records import TrialStore
+from autotl.search.signs import DEAD_S, forget, signs
 from autotl.search.space import choices_of, within
-from autotl.search.storage import open_storage
+from autotl.search.storage import open_storage, patiently
 from autotl.search.warm_start import HELD, ORIGIN
 from autotl.strategies.base import Strategy, TrialRecord
 
@@ -53,7 +54,7 @@ def mark_complete(
 
 
 def take_up(
-    storage: BaseStorage,
+    storage: RDBStorage,
     name: str,
     folder: Path,
     strategies: Sequence[Strategy],
@@ -63,8 +64,9 @@ def take_up(
 
     Trials that a killed process left running are told as what their record says; without one they
     are run again, under their numbers and with their settings, from their last checkpoint if there
-    is one. What was tried on purpose, a recipe or a warm start, and got no result since the time
-    was up or the fit was interrupted, gets another turn.
+    is one; those of which a worker elsewhere gives signs of life stay with it. What was tried on
+    purpose, a recipe or a warm start, and got no result since the time was up or the fit was
+    interrupted, gets another turn.
 
     Args:
         storage: Optuna's.
@@ -95,10 +97,14 @@ def take_up(
         return False
     _refuse_other_choices(name, study.user_attrs[_CHOICES], _choices(strategies, profile))
     going_on = []
+    study_id = study._study_id
+    elsewhere = patiently(lambda: signs(storage, study_id))
     for trial in trials:
         if trial.state != TrialState.RUNNING:
             continue
-        if trial.number in records:
+        if trial._trial_id in elsewhere and elsewhere[trial._trial_id].age_s < DEAD_S:
+            going_on.append(trial.number)
+        elif trial.number in records:
             _close(study, storage, trial, records[trial.number])
         elif _take_back(study, storage, trial, store):
             going_on.append(trial.number)
@@ -127,7 +133,7 @@ def _close(
 
 
 def _take_back(
-    study: optuna.Study, storage: BaseStorage, trial: FrozenTrial, store: TrialStore
+    study: optuna.Study, storage: RDBStorage, trial: FrozenTrial, store: TrialStore
 ) -> bool:
     """Let a trial that was running when its process was killed wait for being run again.
 
@@ -145,11 +151,32 @@ def _take_back(
     n_kills = 1 if n_told > n_epochs else n_kills + 1
     storage.set_trial_user_attr(trial._trial_id, _KILLS, [n_kills, n_told])
     if n_kills < MAX_KILLS or "config" not in trial.user_attrs:
-        storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        hand_back(storage, trial._trial_id)
         return True
     error = f"its process was killed in it {n_kills} times, without a new epoch"
     _record_failure(study, storage, trial, store, error)
     return False
+
+
+def give_away(
+    study: optuna.Study, storage: RDBStorage, trial: FrozenTrial, store: TrialStore
+) -> bool:
+    """Close a running trial whose worker is gone, or let it wait for another worker.
+
+    Returns:
+        Whether it waits.
+    """
+    known = {record.number: record for record in store.load()}
+    if trial.number in known:
+        _close(study, storage, trial, known[trial.number])
+        return False
+    return _take_back(study, storage, trial, store)
+
+
+def hand_back(storage: RDBStorage, trial_id: int) -> None:
+    """Let a running trial wait for another worker, which goes on from its last checkpoint."""
+    patiently(lambda: forget(storage, trial_id))
+    storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
 
 def fail_trial(spec: StudySpec, number: int, error: str) -> TrialRecord | None:
@@ -190,7 +217,7 @@ def _record_failure(
         strategy=str(strategy_of(trial)),
         config=trial.user_attrs.get("config", {}),
         state="failed",
-        seconds=0.0 if begun is None else (datetime.now() - begun).total_seconds(),
+        seconds=0.0 if begun is None else max(0.0, (datetime.now() - begun).total_seconds()),
         error=error,
         run_id=str(trial.user_attrs.get(RUN, "")),
     )

@@ -199,6 +199,13 @@ def test_list_shows_every_study(run, output):
     assert line.rstrip().endswith(str(output / "first"))
 
 
+def test_a_storage_elsewhere_is_read(run, output, tmp_path):
+    storage = f"sqlite:///{output}/optuna.db"
+    result = run("study", "list", "--output", tmp_path / "none", "--storage", storage)
+    assert "first" in result.stdout
+    assert "0.900" in run("study", "show", "first", "--storage", storage).stdout
+
+
 def test_show_lists_trials_the_best_and_the_files(run, output):
     result = run("study", "show", "first", "--output", output)
     assert result.exit_code == 0, result.output

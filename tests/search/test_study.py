@@ -7,13 +7,17 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from search_helpers import Scripted, ScriptedConfig, SpyRun, result_of
 
 import autotl.search.study as study_module
 from autotl.progress import Progress
 from autotl.runtime import Deadline
 from autotl.search.plan import STATE
+from autotl.search.published import close
+from autotl.search.storage import open_storage
 from autotl.search.study import StudySpec, create_study, run_worker
+from autotl.search.takeover import hand_back
 from autotl.strategies.base import Reporter, Task, TrialRecord, TrialResult
 from autotl.tracking.base import NullFitRun
 
@@ -219,6 +223,48 @@ def test_an_interrupt_ends_the_worker_and_keeps_what_was_found(
     assert not run_worker(spec, task, make_profile(), NullFitRun(), Progress())
     records = study_module.TrialStore(spec.folder / "trials").load()
     assert [record.state for record in records] == ["complete", "interrupted"]
+
+
+def test_a_trial_that_is_interrupted_elsewhere_waits_for_another_worker(
+    script: Script, task: Task, make_spec: MakeSpec, make_profile: MakeProfile
+) -> None:
+    calls: list[ScriptedConfig] = []
+
+    def interrupt_once(config: ScriptedConfig, task: Task, _: Reporter) -> TrialResult:
+        calls.append(config)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return result_of(task, 0.5)
+
+    script(finetune=interrupt_once)
+    spec, profile = make_spec(strategies=("finetune",), n_trials=2), make_profile()
+    create_study(spec, profile)
+    arguments = (spec, task, profile, NullFitRun(), Progress())
+    assert not run_worker(*arguments, is_elsewhere=True)
+    assert [trial.state for trial in trials_of(spec)] == [TrialState.WAITING]
+    assert run_worker(*arguments)
+    records = study_module.TrialStore(spec.folder / "trials").load()
+    assert [record.state for record in records] == ["complete", "complete"]
+    assert calls[0] == calls[1]
+
+
+def test_a_worker_elsewhere_drops_what_was_given_to_another_and_leaves_when_it_is_closed(
+    script: Script, task: Task, make_spec: MakeSpec, make_profile: MakeProfile
+) -> None:
+    spec, profile = make_spec(strategies=("finetune",), n_trials=3), make_profile()
+    storage = open_storage(spec.storage)
+
+    def lose(config: ScriptedConfig, task: Task, _: Reporter) -> TrialResult:
+        trial_id = storage.get_all_trials(storage.get_study_id_from_name(spec.name))[0]._trial_id
+        hand_back(storage, trial_id)
+        close(storage, spec.name)
+        return result_of(task, 0.5)
+
+    script(finetune=lose)
+    create_study(spec, profile)
+    assert run_worker(spec, task, profile, NullFitRun(), Progress(), is_elsewhere=True)
+    assert [trial.state for trial in trials_of(spec)] == [TrialState.WAITING]
+    assert study_module.TrialStore(spec.folder / "trials").load() == []
 
 
 def test_clearly_worse_trials_of_a_strategy_are_pruned(

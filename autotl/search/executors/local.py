@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import torch
+
 from autotl.analysis.profile import DatasetProfile
 from autotl.errors import AutotlError, DiskFullError, is_disk_full
 from autotl.progress import Progress
-from autotl.runtime import n_cpus
+from autotl.runtime import n_cpus, visible_gpus
 from autotl.search.objective import HUNG_S
 from autotl.search.study import StudySpec, run_worker
 from autotl.search.takeover import bound_of, fail_trial
@@ -125,6 +130,7 @@ class _Team:
         self._progress = progress
         self._work = work
         self._threads = threads
+        self._gpus = _gpus_of(work[1].device)
         self._alive: list[_Worker] = []
         self.all: list[Any] = []
 
@@ -135,7 +141,8 @@ class _Team:
         process = context.Process(
             target=_work, args=(*self._work, its, self._threads, len(self.all)), daemon=True
         )
-        process.start()
+        with _only(self._gpus[len(self.all) % len(self._gpus)] if self._gpus else None):
+            process.start()
         its.close()
         self.all.append(process)
         self._alive.append(_Worker(process, ours))
@@ -203,6 +210,28 @@ class _Team:
             worker.process.kill()
 
 
+def _gpus_of(device: torch.device) -> tuple[str, ...]:
+    """Those among which workers are spread; none if there is no choice."""
+    if device.type != "cuda" or device.index is not None:
+        return ()
+    return visible_gpus(torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+@contextmanager
+def _only(gpu: str | None) -> Iterator[None]:
+    """Let a process that is started now see one GPU only; None: all that this one sees."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        if gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        yield
+    finally:
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+        elif gpu is not None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+
+
 class _PipeProgress(Progress):
     """Sends what happens to the process that shows it."""
 
@@ -239,8 +268,6 @@ def _work(
     worker: int,
 ) -> None:
     """One worker process: records its running trial before it ends on a signal."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; one answers it
     signal.signal(signal.SIGTERM, _interrupt)
     torch.set_num_threads(threads)

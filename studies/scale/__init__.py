@@ -1,0 +1,1 @@
+"""Studies on many workers: what survives, and what more workers bring."""
