@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from autotl.errors import InputError, unknown
 from autotl.metrics import METRICS
@@ -22,6 +31,31 @@ class Settings(BaseModel):
     """Base of what users write down: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(Settings):
+    """Part of a parameter's range.
+
+    Attributes:
+        low: smallest value.
+        high: greatest value.
+    """
+
+    low: FiniteFloat
+    high: FiniteFloat
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low must not exceed high, but got {self.low:g} and {self.high:g}")
+        return self
+
+
+Values = tuple[bool | int | FiniteFloat | str, ...]
+"""Some of a parameter's values."""
+_VALUES: TypeAdapter[Values] = TypeAdapter(Values)
+Override = Range | Values
+"""What a parameter may be instead of all that its strategy allows."""
 
 
 class FitConfig(Settings):
@@ -53,6 +87,8 @@ class FitConfig(Settings):
         trust_paths: whether paths in a table file, and links, may lead out of the data set's
             folder.
         max_unreadable: share of the pictures that may be missing or unreadable.
+        space: what the search may choose, by parameter, e.g. ``finetune.freeze_depth``: values or a
+            range (``low`` and ``high``); of other parameters all that the strategies allow.
     """
 
     image: str | None = None
@@ -75,6 +111,7 @@ class FitConfig(Settings):
     warm_start: bool = True
     trust_paths: bool = False
     max_unreadable: float = Field(default=MAX_UNREADABLE, ge=0, le=1, allow_inf_nan=False)
+    space: dict[str, Override] = Field(default_factory=dict)
 
     @field_validator("strategies", "backbones", mode="before")
     @classmethod
@@ -103,6 +140,22 @@ class FitConfig(Settings):
             raise unknown("metric", value, [*METRICS, "auto"])
         return value
 
+    @field_validator("space", mode="before")
+    @classmethod
+    def _overrides(cls, value: object) -> object:
+        """One value and a list of it mean the same; ``1e-3``, to YAML a text, is a number."""
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise ValueError("must give values or a range by parameter")
+        return {name: _override(str(name), own) for name, own in value.items()}
+
+    @property
+    def plain_space(self) -> dict[str, Any]:
+        """The space as JSON has it."""
+        plain: dict[str, Any] = self.model_dump(mode="json", include={"space"})["space"]
+        return plain
+
     @property
     def strategy_names(self) -> tuple[str, ...]:
         """The strategies to try."""
@@ -123,6 +176,30 @@ class StudyFile(FitConfig):
     description: str = ""
 
 
+def _override(name: str, value: object) -> Override:
+    given = value if isinstance(value, list | tuple) else [value]
+    try:
+        if isinstance(value, Range | Mapping):
+            return Range.model_validate(value)
+        found = _VALUES.validate_python(tuple(_number(own) for own in given))
+    except ValidationError as error:
+        raise ValueError(
+            f"{name} must be values (texts, numbers, true or false) or a range (low and high)"
+        ) from error
+    if not found:
+        raise ValueError(f"{name} must have at least one value")
+    return tuple(dict.fromkeys(found))
+
+
+def _number(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
 def make_config(values: Mapping[str, Any], kind: type[FitConfig] = FitConfig) -> Any:
     """A validated config from plain values.
 
@@ -139,8 +216,11 @@ def make_config(values: Mapping[str, Any], kind: type[FitConfig] = FitConfig) ->
     except ValidationError as error:
         for detail in error.errors():
             place = ".".join(str(part) for part in detail["loc"][:1])
-            message = detail["msg"].removeprefix("Value error, ")
-            problems.append(f"{place}: {message}, but got {values.get(place)!r}")
+            problems.append(f"{place}: {_message(detail)}, but got {values.get(place)!r}")
     if problems:
         raise InputError.of(problems)
     return config
+
+
+def _message(detail: Mapping[str, Any]) -> str:
+    return str(detail["msg"]).removeprefix("Value error, ")

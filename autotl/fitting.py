@@ -17,6 +17,7 @@ from autotl.runtime import NEVER, Deadline
 from autotl.search.budget import CLOSING_S, finalists_s
 from autotl.search.executors.local import run_search
 from autotl.search.records import TrialStore
+from autotl.search.space import is_inside
 from autotl.search.study import StudySpec, create_study
 from autotl.search.warm_start import WarmTrial, told, warm_trials
 from autotl.strategies import STRATEGIES
@@ -53,6 +54,7 @@ def search(
         deadline=deadline,
         finalists_s=finalists_s(deadline, config.strategy_names),
         is_resumed=place.is_resumed,
+        space=config.space,
     )
     warm: list[WarmTrial] = []
     if place.is_resumed:
@@ -65,6 +67,7 @@ def search(
             exclude=place.study_name,
             note=progress.note,
         )
+        warm = [trial for trial in warm if _is_in_space(trial, config, prepared)]
     if warm:
         progress.note(told(warm))
     try:
@@ -78,6 +81,11 @@ def search(
         note = "the disk got full: the search ended there, with what was finished until then"
         progress.note(note)
         return True, (note,)
+
+
+def _is_in_space(trial: WarmTrial, config: FitConfig, prepared: Prepared) -> bool:
+    params = STRATEGIES[trial.strategy].params(trial.config, prepared.profile)
+    return is_inside(params, config.space)
 
 
 def refit(

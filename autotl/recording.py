@@ -17,6 +17,7 @@ from autotl.analysis.analysis import analyse
 from autotl.config import FitConfig
 from autotl.data import Split
 from autotl.illustrating import illustrate
+from autotl.naming import BUILT_IN
 from autotl.preparation import Prepared
 from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import Decision, TestScore
@@ -49,6 +50,7 @@ def start_run(
     config: FitConfig,
     prepared: Prepared,
     begun: float,
+    settings: Mapping[str, Any],
     earlier: EarlierPart | None = None,
 ) -> MlflowFitRun:
     """Open the fit's record, with everything that is known before the search.
@@ -58,6 +60,7 @@ def start_run(
         config: its settings.
         prepared: the data set.
         begun: when, in seconds of :func:`time.time`.
+        settings: see :func:`settings_of`.
         earlier: of a study that goes on: its record is opened again.
     """
     run = MlflowFitRun.start(
@@ -68,11 +71,33 @@ def start_run(
         "" if earlier is None else earlier.run_id,
     )
     try:
-        _record_preparation(run, place, config, prepared, begun, earlier)
+        _record_preparation(run, place, config, prepared, begun, settings, earlier)
     except BaseException as error:
         run.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
     return run
+
+
+def settings_of(config: FitConfig, prepared: Prepared, *, test: Any, group: Any) -> dict[str, Any]:
+    """What a fit was asked for, as a study file has it; ``in_memory`` names what no file can hold.
+
+    Args:
+        config: the settings; of a tracking store, one without a password is kept.
+        prepared: the data set.
+        test: the test set as it was given.
+        group: the groups as they were given.
+    """
+    uri = config.tracking_uri
+    data = prepared.source or (prepared.name if prepared.name in BUILT_IN else None)
+    test_place = str(Path(test).expanduser().absolute()) if isinstance(test, str | Path) else None
+    in_memory = {"data": data is None, "test": test is not None and test_place is None}
+    in_memory["group"] = group is not None and not isinstance(group, str)
+    return {
+        **config.model_dump(mode="json", exclude={"output_dir", "study_name"}),
+        **{"data": data, "test": test_place},
+        "tracking_uri": uri if uri is None or without_password(uri) == uri else None,
+        "in_memory": [name for name, is_in_memory in in_memory.items() if is_in_memory],
+    }
 
 
 def _record_preparation(
@@ -81,12 +106,14 @@ def _record_preparation(
     config: FitConfig,
     prepared: Prepared,
     begun: float,
+    settings: Mapping[str, Any],
     earlier: EarlierPart | None,
 ) -> None:
     profile = prepared.profile
     run.log_params(
         {
-            **config.model_dump(mode="json", exclude={"output_dir", "tracking_uri"}),
+            **config.model_dump(mode="json", exclude={"output_dir", "tracking_uri", "space"}),
+            **{f"space.{name}": values for name, values in config.plain_space.items()},
             "dataset": prepared.name,
             "resolved_metric": prepared.task.metric.name,
             "resolved_device": str(prepared.task.device),
@@ -124,7 +151,7 @@ def _record_preparation(
         prepared.name, table, task.labels, task.backbones, task.metric.name, config, left_out
     )
     split = Split(prepared.development, prepared.test.samples, task.folds)
-    keep(place, identity, split, run.run_id, begun, earlier)
+    keep(place, identity, split, run.run_id, begun, earlier, settings)
 
 
 def hand_over(
