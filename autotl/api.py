@@ -56,6 +56,7 @@ def fit(
     memory_cache_gb: float | None = None,
     tracking_uri: str | None = None,
     study_name: str | None = None,
+    register: str | None = None,
     warm_start: bool = True,
     space: Mapping[str, Any] | None = None,
     trust_paths: bool = False,
@@ -99,6 +100,8 @@ def fit(
             study of that name goes on with ``time_budget_s`` more, or, if it was killed, with what
             is left of it, and none of its trials is lost; data set, metric, strategies, backbones,
             space and seed must be the same.
+        register: a name in MLflow's model registry, under which the recommended model gets a new
+            version; None: it isn't registered.
         warm_start: whether to try early what did best in the fits below ``output_dir`` whose data
             sets are most similar; an equal seed then finds the same only beside equal fits.
         space: what the search may choose, by parameter: values, as in
@@ -126,7 +129,8 @@ def fit(
             **{"metric": metric, "prefer": prefer, "seed": seed, "device": device},
             **{"workers": workers, "output_dir": output_dir, "tracking_uri": tracking_uri},
             **{"disk_cache_gb": disk_cache_gb, "memory_cache_gb": memory_cache_gb},
-            **{"study_name": study_name, "warm_start": warm_start, "space": space or {}},
+            **{"study_name": study_name, "register": register},
+            **{"warm_start": warm_start, "space": space or {}},
             **{"trust_paths": trust_paths, "max_unreadable": max_unreadable},
             **{"group": group if isinstance(group, str) else None},
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +59,21 @@ Override = Range | Values
 """What a parameter may be instead of all that its strategy allows."""
 
 
-class FitConfig(Settings):
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # every class has a method of that name, for ABCs
+
+    class _Registered(Settings):
+        register: str | None = Field(default=None, min_length=1, max_length=250)
+
+        @field_validator("register")
+        @classmethod
+        def _registrable(cls, value: str | None) -> str | None:
+            if value is not None and (set(value) & set("/:") or not value.isprintable()):
+                raise ValueError("must be a name without '/' and ':'")
+            return value
+
+
+class FitConfig(_Registered):
     """Every setting of :func:`autotl.fit` but the data set itself.
 
     Attributes:
@@ -83,6 +98,8 @@ class FitConfig(Settings):
         tracking_uri: MLflow's; None: a store under ``output_dir``, or MLFLOW_TRACKING_URI.
         study_name: of the Optuna study and the MLflow run; one that exists goes on; None: made
             from the time.
+        register: a name in MLflow's model registry, under which the recommended model gets a new
+            version; None: it isn't registered.
         warm_start: whether what did best in earlier fits on similar data is tried early.
         trust_paths: whether paths in a table file, and links, may lead out of the data set's
             folder.

@@ -21,6 +21,7 @@ from autotl.naming import BUILT_IN
 from autotl.preparation import Prepared
 from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import Decision, TestScore
+from autotl.recommend.evaluation import write_evaluation
 from autotl.recommend.explain import explain, leaderboard
 from autotl.recommend.model import Recommendation
 from autotl.recommend.page import write_page
@@ -207,7 +208,9 @@ def hand_over(
     recommendation.save(place.model)
     run.log_metrics(work.metrics())
     state = "interrupted" if evidence.interrupted else "complete"
-    _close(run, recommendation, records, place, state)
+    _close(run, recommendation, records, prepared, place, state)
+    if config.register is not None and place.served.is_dir():
+        run.register_model(config.register, place.served.name)
     run.end(state, wait_s=min(max(deadline.left_s(), _MIN_WAIT_S), _MAX_WAIT_S))
     return recommendation
 
@@ -216,6 +219,7 @@ def _close(
     run: MlflowFitRun,
     recommendation: Recommendation,
     records: Sequence[TrialRecord],
+    prepared: Prepared,
     place: Workspace,
     state: str,
 ) -> None:
@@ -248,6 +252,11 @@ def _close(
     _log_json(run, place.decision, recommendation.summary())
     run.log_file(place.report)
     run.log_file(place.model, "model")
+    labels, predicted = prepared.task.labels[winner.samples], winner.probabilities
+    if test is not None:
+        labels, predicted = test.labels, test.probabilities
+    names = prepared.profile.class_names
+    run.log_file(write_evaluation(place.evaluation, labels, predicted, names), "evaluation")
     try:
         run.log_file(save_served(place.model, place.served), "served")
     except OSError as error:  # such as a full disk; the model itself is saved
