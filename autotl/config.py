@@ -63,12 +63,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # every class has a method of that name, for ABCs
 
     class _Registered(Settings):
-        register: str | None = Field(default=None, min_length=1, max_length=250)
+        register: str | None = Field(default=None, max_length=250)
 
         @field_validator("register")
         @classmethod
         def _registrable(cls, value: str | None) -> str | None:
-            if value is not None and (set(value) & set("/:") or not value.isprintable()):
+            if value is not None and (not value or set(value) & set("/:")):
                 raise ValueError("must be a name without '/' and ':'")
             return value
 

@@ -152,7 +152,7 @@ def _record_preparation(
         prepared.name, table, task.labels, task.backbones, task.metric.name, config, left_out
     )
     split = Split(prepared.development, prepared.test.samples, task.folds)
-    keep(place, identity, split, run.run_id, begun, earlier, settings)
+    keep(place, identity, split, run.run_id, begun, earlier, settings=settings)
 
 
 def hand_over(
