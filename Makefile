@@ -5,7 +5,7 @@ BUDGET ?= 150
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow check audit format clean
+.PHONY: install demo test test-slow check audit format docs clean
 
 install: .venv-stamp
 
@@ -40,5 +40,9 @@ format: .venv-stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: .venv-stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) .venv-stamp autotl-runs
+	rm -rf $(VENV) .venv-stamp autotl-runs site

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation
 from autotl.recommend.page import page_place, write_page
-from autotl.recording import hand_over, start_run
+from autotl.recording import hand_over, settings_of, start_run
 from autotl.resuming import TEST_READ_BEFORE, EarlierPart
 from autotl.runtime import NEVER, Deadline
 from autotl.search.evidence import gather_evidence
 from autotl.search.executors.ray import require_ray
 from autotl.search.records import TrialStore
+from autotl.search.space import refuse_outside
 from autotl.workspace import Workspace
 
 
@@ -60,7 +62,9 @@ def fit(
     memory_cache_gb: float | None = None,
     tracking_uri: str | None = None,
     study_name: str | None = None,
+    register: str | None = None,
     warm_start: bool = True,
+    space: Mapping[str, Any] | None = None,
     trust_paths: bool = False,
     max_unreadable: float = MAX_UNREADABLE,
     progress: Progress | None = None,
@@ -109,10 +113,16 @@ def fit(
         tracking_uri: MLflow's; None: MLFLOW_TRACKING_URI, or a store below ``output_dir``.
         study_name: of the Optuna study, the MLflow run and the folder; None: from the time. A
             study of that name goes on with ``time_budget_s`` more, or, if it was killed, with what
-            is left of it, and none of its trials is lost; data set, metric, strategies, backbones
-            and seed must be the same.
+            is left of it, and none of its trials is lost; data set, metric, strategies, backbones,
+            space and seed must be the same.
+        register: a name in MLflow's model registry, under which the recommended model gets a new
+            version; None: it isn't registered.
         warm_start: whether to try early what did best in the fits below ``output_dir`` whose data
             sets are most similar; an equal seed then finds the same only beside equal fits.
+        space: what the search may choose, by parameter: values, as in
+            ``{"finetune.freeze_depth": [1, 2]}``, or a range, ``{"finetune.lr": {"low": 1e-4,
+            "high": 1e-3}}``. Recipes outside of it are left out. None: all that the strategies
+            allow.
         trust_paths: whether paths in a table file, and links, may lead out of the data set's
             folder. URLs are never fetched.
         max_unreadable: share of the pictures, in [0, 1], that may be missing or unreadable; they
@@ -136,7 +146,8 @@ def fit(
             **{"storage": storage, "executor": executor, "ray_address": ray_address},
             **{"worker_cpus": worker_cpus, "worker_gpus": worker_gpus},
             **{"disk_cache_gb": disk_cache_gb, "memory_cache_gb": memory_cache_gb},
-            **{"study_name": study_name, "warm_start": warm_start},
+            **{"study_name": study_name, "register": register},
+            **{"warm_start": warm_start, "space": space or {}},
             **{"trust_paths": trust_paths, "max_unreadable": max_unreadable},
             **{"group": group if isinstance(group, str) else None},
         }
@@ -147,13 +158,16 @@ def fit(
         )
     if config.executor == "ray":
         require_ray(dataset)
+    refuse_outside(config.space, config.strategy_names)
     deadline = Deadline.after(config.time_budget_s)
     progress = progress or Progress()
     with Workspace.open(config) as place:
         earlier = EarlierPart.read(place) if place.is_resumed else None
         deadline = deadline if earlier is None else earlier.deadline(deadline)
         prepared = prepare(dataset, test, group, config, place.cache, deadline, progress, earlier)
-        run = start_run(place, config, prepared, started, earlier)
+        refuse_outside(config.space, config.strategy_names, prepared.profile)
+        settings = settings_of(config, prepared, test=test, group=group)
+        run = start_run(place, config, prepared, started, settings, earlier)
         try:
             finished, told = search(prepared, config, place, run, deadline, progress)
             task, profile = prepared.task, prepared.profile

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from autotl.errors import InputError, unknown
 from autotl.metrics import METRICS
@@ -24,7 +34,46 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class FitConfig(Settings):
+class Range(Settings):
+    """Part of a parameter's range.
+
+    Attributes:
+        low: smallest value.
+        high: greatest value.
+    """
+
+    low: FiniteFloat
+    high: FiniteFloat
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low must not exceed high, but got {self.low:g} and {self.high:g}")
+        return self
+
+
+Values = tuple[bool | int | FiniteFloat | str, ...]
+"""Some of a parameter's values."""
+_VALUES: TypeAdapter[Values] = TypeAdapter(Values)
+Override = Range | Values
+"""What a parameter may be instead of all that its strategy allows."""
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # every class has a method of that name, for ABCs
+
+    class _Registered(Settings):
+        register: str | None = Field(default=None, max_length=250)
+
+        @field_validator("register")
+        @classmethod
+        def _registrable(cls, value: str | None) -> str | None:
+            if value is not None and (not value or set(value) & set("/:")):
+                raise ValueError("must be a name without '/' and ':'")
+            return value
+
+
+class FitConfig(_Registered):
     """Every setting of :func:`autotl.fit` but the data set itself.
 
     Attributes:
@@ -56,10 +105,14 @@ class FitConfig(Settings):
         tracking_uri: MLflow's; None: a store under ``output_dir``, or MLFLOW_TRACKING_URI.
         study_name: of the Optuna study and the MLflow run; one that exists goes on; None: made
             from the time.
+        register: a name in MLflow's model registry, under which the recommended model gets a new
+            version; None: it isn't registered.
         warm_start: whether what did best in earlier fits on similar data is tried early.
         trust_paths: whether paths in a table file, and links, may lead out of the data set's
             folder.
         max_unreadable: share of the pictures that may be missing or unreadable.
+        space: what the search may choose, by parameter, e.g. ``finetune.freeze_depth``: values or a
+            range (``low`` and ``high``); of other parameters all that the strategies allow.
     """
 
     image: str | None = None
@@ -87,6 +140,7 @@ class FitConfig(Settings):
     warm_start: bool = True
     trust_paths: bool = False
     max_unreadable: float = Field(default=MAX_UNREADABLE, ge=0, le=1, allow_inf_nan=False)
+    space: dict[str, Override] = Field(default_factory=dict)
 
     @field_validator("strategies", "backbones", mode="before")
     @classmethod
@@ -115,6 +169,22 @@ class FitConfig(Settings):
             raise unknown("metric", value, [*METRICS, "auto"])
         return value
 
+    @field_validator("space", mode="before")
+    @classmethod
+    def _overrides(cls, value: object) -> object:
+        """One value and a list of it mean the same; ``1e-3``, to YAML a text, is a number."""
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise ValueError("must give values or a range by parameter")
+        return {name: _override(str(name), own) for name, own in value.items()}
+
+    @property
+    def plain_space(self) -> dict[str, Any]:
+        """The space as JSON has it."""
+        plain: dict[str, Any] = self.model_dump(mode="json", include={"space"})["space"]
+        return plain
+
     @property
     def strategy_names(self) -> tuple[str, ...]:
         """The strategies to try."""
@@ -135,6 +205,30 @@ class StudyFile(FitConfig):
     description: str = ""
 
 
+def _override(name: str, value: object) -> Override:
+    given = value if isinstance(value, list | tuple) else [value]
+    try:
+        if isinstance(value, Range | Mapping):
+            return Range.model_validate(value)
+        found = _VALUES.validate_python(tuple(_number(own) for own in given))
+    except ValidationError as error:
+        raise ValueError(
+            f"{name} must be values (texts, numbers, true or false) or a range (low and high)"
+        ) from error
+    if not found:
+        raise ValueError(f"{name} must have at least one value")
+    return tuple(dict.fromkeys(found))
+
+
+def _number(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
 def make_config(values: Mapping[str, Any], kind: type[FitConfig] = FitConfig) -> Any:
     """A validated config from plain values.
 
@@ -151,8 +245,11 @@ def make_config(values: Mapping[str, Any], kind: type[FitConfig] = FitConfig) ->
     except ValidationError as error:
         for detail in error.errors():
             place = ".".join(str(part) for part in detail["loc"][:1])
-            message = detail["msg"].removeprefix("Value error, ")
-            problems.append(f"{place}: {message}, but got {values.get(place)!r}")
+            problems.append(f"{place}: {_message(detail)}, but got {values.get(place)!r}")
     if problems:
         raise InputError.of(problems)
     return config
+
+
+def _message(detail: Mapping[str, Any]) -> str:
+    return str(detail["msg"]).removeprefix("Value error, ")

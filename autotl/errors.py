@@ -22,6 +22,12 @@ class InputError(AutotlError, ValueError):
             return cls(found[0])
         return cls(f"{len(found)} problems:\n" + "\n".join(f"  - {problem}" for problem in found))
 
+    @property
+    def problems(self) -> list[str]:
+        """The problems that it was made of."""
+        first, *others = str(self).splitlines()
+        return [line.removeprefix("  - ") for line in others] or [first]
+
 
 class DiskFullError(AutotlError, OSError):
     """The disk has no room left, or the user's share of it; the message says what is kept."""

@@ -22,6 +22,7 @@ from autotl.search.executors.joint import run_jointly
 from autotl.search.executors.local import run_search
 from autotl.search.nominal import nominal_task
 from autotl.search.records import TrialStore
+from autotl.search.space import is_inside
 from autotl.search.study import StudySpec, create_study
 from autotl.search.warm_start import WarmTrial, told, warm_trials
 from autotl.strategies import STRATEGIES
@@ -58,6 +59,7 @@ def search(
         deadline=deadline,
         finalists_s=finalists_s(deadline, config.strategy_names),
         is_resumed=place.is_resumed,
+        space=config.space,
     )
     warm: list[WarmTrial] = []
     if place.is_resumed:
@@ -70,6 +72,7 @@ def search(
             exclude=place.study_name,
             note=progress.note,
         )
+        warm = [trial for trial in warm if _is_in_space(trial, config, prepared)]
     if warm:
         progress.note(told(warm))
     try:
@@ -123,6 +126,11 @@ def workers_of(
         return lambda: run_on_ray(join_quietly, (spec.name, spec.storage), spec, workers, progress)
     task, profile = prepared.task, prepared.profile
     return lambda: run_search(spec, task, profile, run, progress, config.workers)
+
+
+def _is_in_space(trial: WarmTrial, config: FitConfig, prepared: Prepared) -> bool:
+    params = STRATEGIES[trial.strategy].params(trial.config, prepared.profile)
+    return is_inside(params, config.space)
 
 
 def refit(

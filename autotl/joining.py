@@ -101,7 +101,7 @@ def publish(
         test=prepared.test_source,
         folder=str(place.folder),
         split=_digest(place.folder / SPLIT),
-        config=values | {"backbones": list(prepared.task.backbones)},
+        config=values | {"backbones": list(prepared.task.backbones), "space": config.plain_space},
         backbones={name: _with_whole_path(name) for name in prepared.task.backbones},
         device_type=prepared.task.device.type,
         profile=prepared.profile.as_json(),
@@ -156,6 +156,7 @@ def join(name: str, storage_url: str, here: Here, progress: Progress) -> bool:
         n_trials=config.n_trials,
         deadline=published.deadline(storage),
         finalists_s=published.finalists_s,
+        space=config.space,
     )
     progress.phase("search", spec.deadline.shown_s)
     with _record(published, place, progress) as run:

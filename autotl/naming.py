@@ -1,10 +1,16 @@
-"""How a backbone is written: ``NAME``, then maybe ``@FILE`` with weights, then maybe ``@96px``."""
+"""How a backbone is written: ``NAME``, then maybe ``@FILE`` with weights, then maybe ``@96px``.
+
+And what the data sets are called that come with autotl.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import PurePath
+
+BUILT_IN = ("digits", "wallpaper_groups")
+"""Data sets that come with autotl."""
 
 _SIZE = re.compile(r"(.*)@(\d+)px", re.DOTALL)
 

@@ -28,6 +28,7 @@ from autotl.data import (
     tell_of_overlaps,
 )
 from autotl.data import read_dataset as read_table
+from autotl.datasets.built_in import BuiltIn
 from autotl.errors import BackboneUnavailableError, InputError
 from autotl.metrics import resolve_metric
 from autotl.profiling import (
@@ -260,7 +261,9 @@ def memory_cache_bytes(config: FitConfig, device: torch.device) -> int:
 
 
 def name_of(dataset: Any) -> str:
-    """What to call a data set: its folder or file by name, or ``pictures``."""
+    """What to call a data set: its folder or file by name, its own name, or ``pictures``."""
+    if isinstance(dataset, BuiltIn):
+        return dataset.name
     name = Path(dataset).expanduser().absolute().stem if isinstance(dataset, str | Path) else ""
     return name or "pictures"
 

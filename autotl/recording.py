@@ -17,9 +17,11 @@ from autotl.analysis.analysis import analyse
 from autotl.config import FitConfig
 from autotl.data import Split
 from autotl.illustrating import illustrate
+from autotl.naming import BUILT_IN
 from autotl.preparation import Prepared
 from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import Decision, TestScore
+from autotl.recommend.evaluation import write_evaluation
 from autotl.recommend.explain import explain, leaderboard
 from autotl.recommend.model import Recommendation
 from autotl.recommend.page import write_page
@@ -49,6 +51,7 @@ def start_run(
     config: FitConfig,
     prepared: Prepared,
     begun: float,
+    settings: Mapping[str, Any],
     earlier: EarlierPart | None = None,
 ) -> MlflowFitRun:
     """Open the fit's record, with everything that is known before the search.
@@ -58,6 +61,7 @@ def start_run(
         config: its settings.
         prepared: the data set.
         begun: when, in seconds of :func:`time.time`.
+        settings: see :func:`settings_of`.
         earlier: of a study that goes on: its record is opened again.
     """
     run = MlflowFitRun.start(
@@ -68,11 +72,33 @@ def start_run(
         "" if earlier is None else earlier.run_id,
     )
     try:
-        _record_preparation(run, place, config, prepared, begun, earlier)
+        _record_preparation(run, place, config, prepared, begun, settings, earlier)
     except BaseException as error:
         run.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
     return run
+
+
+def settings_of(config: FitConfig, prepared: Prepared, *, test: Any, group: Any) -> dict[str, Any]:
+    """What a fit was asked for, as a study file has it; ``in_memory`` names what no file can hold.
+
+    Args:
+        config: the settings; of a tracking store, one without a password is kept.
+        prepared: the data set.
+        test: the test set as it was given.
+        group: the groups as they were given.
+    """
+    uri = config.tracking_uri
+    data = prepared.source or (prepared.name if prepared.name in BUILT_IN else None)
+    test_place = str(Path(test).expanduser().absolute()) if isinstance(test, str | Path) else None
+    in_memory = {"data": data is None, "test": test is not None and test_place is None}
+    in_memory["group"] = group is not None and not isinstance(group, str)
+    return {
+        **config.model_dump(mode="json", exclude={"output_dir", "study_name"}),
+        **{"data": data, "test": test_place},
+        "tracking_uri": uri if uri is None or without_password(uri) == uri else None,
+        "in_memory": [name for name, is_in_memory in in_memory.items() if is_in_memory],
+    }
 
 
 def _record_preparation(
@@ -81,12 +107,16 @@ def _record_preparation(
     config: FitConfig,
     prepared: Prepared,
     begun: float,
+    settings: Mapping[str, Any],
     earlier: EarlierPart | None,
 ) -> None:
     profile = prepared.profile
     run.log_params(
         {
-            **config.model_dump(mode="json", exclude={"output_dir", "tracking_uri", "storage"}),
+            **config.model_dump(
+                mode="json", exclude={"output_dir", "tracking_uri", "storage", "space"}
+            ),
+            **{f"space.{name}": values for name, values in config.plain_space.items()},
             "dataset": prepared.name,
             "resolved_metric": prepared.task.metric.name,
             "resolved_device": str(prepared.task.device),
@@ -124,7 +154,7 @@ def _record_preparation(
         prepared.name, table, task.labels, task.backbones, task.metric.name, config, left_out
     )
     split = Split(prepared.development, prepared.test.samples, task.folds)
-    keep(place, identity, split, run.run_id, begun, earlier, task.groups)
+    keep(*(place, identity, split, run.run_id, begun, earlier, task.groups), settings=settings)
 
 
 def hand_over(
@@ -180,7 +210,9 @@ def hand_over(
     recommendation.save(place.model)
     run.log_metrics(work.metrics())
     state = "interrupted" if evidence.interrupted else "complete"
-    _close(run, recommendation, records, place, state)
+    _close(run, recommendation, records, prepared, place, state)
+    if config.register is not None and place.served.is_dir():
+        run.register_model(config.register, place.served.name)
     run.end(state, wait_s=min(max(deadline.left_s(), _MIN_WAIT_S), _MAX_WAIT_S))
     return recommendation
 
@@ -189,6 +221,7 @@ def _close(
     run: MlflowFitRun,
     recommendation: Recommendation,
     records: Sequence[TrialRecord],
+    prepared: Prepared,
     place: Workspace,
     state: str,
 ) -> None:
@@ -221,6 +254,11 @@ def _close(
     _log_json(run, place.decision, recommendation.summary())
     run.log_file(place.report)
     run.log_file(place.model, "model")
+    labels, predicted = prepared.task.labels[winner.samples], winner.probabilities
+    if test is not None:
+        labels, predicted = test.labels, test.probabilities
+    names = prepared.profile.class_names
+    run.log_file(write_evaluation(place.evaluation, labels, predicted, names), "evaluation")
     try:
         run.log_file(save_served(place.model, place.served), "served")
     except OSError as error:  # such as a full disk; the model itself is saved

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -46,6 +46,7 @@ class StudyIdentity:
         backbones: by name, in order: hash of the weights and size of the pictures.
         seed: of split, trials and search.
         left_out: further candidates, by name, that the ranking left out.
+        space: what it leaves of its strategies' choices, by parameter.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class StudyIdentity:
     backbones: Mapping[str, str]
     seed: int
     left_out: tuple[str, ...] = ()
+    space: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -92,6 +94,7 @@ class StudyIdentity:
             backbones=_weights(backbones),
             seed=config.seed,
             left_out=tuple(left_out),
+            space=config.plain_space,
         )
 
     def differences(
@@ -119,12 +122,22 @@ class StudyIdentity:
             ("seed", self.seed, config.seed),
         )
         told += [f"{name}: was {was}, is {now}" for name, was, now in values if was != now]
+        told += space_differences(self.space, config.plain_space)
         told += [
             f"weights or picture size of {name}: were {was}, are {now_backbones[name]}"
             for name, was in self.backbones.items()
             if now_backbones.get(name, was) != was
         ]
         return told
+
+
+def space_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Every parameter that is narrowed otherwise: to what it was, to what it is."""
+    return [
+        f"space of {name}: was {before.get(name, 'whole')}, is {now.get(name, 'whole')}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
 
 
 def _weights(backbones: Mapping[str, Backbone]) -> dict[str, str]:
@@ -239,6 +252,7 @@ def keep(
     begun: float,
     earlier: EarlierPart | None,
     groups: NDArray[np.int64] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what a study is about; from then on it can go on.
 
@@ -250,6 +264,7 @@ def keep(
         begun: when this part began, in seconds of :func:`time.time`.
         earlier: the study's parts before it.
         groups: ``(n_development,) int64``, of the development samples, for workers elsewhere.
+        settings: of this part, as a study file has them; for whoever looks it up.
     """
     arrays = {"development": split.development, "test": split.test}
     if groups is not None:
@@ -262,7 +277,8 @@ def keep(
     used_s = 0.0 if earlier is None else earlier.used_s
     before_s = 0.0 if earlier is None else earlier.seconds - used_s
     own = {"has_ended": False, "begun": begun, "used_s": used_s, "before_s": before_s}
-    _write(place, {"identity": asdict(identity), "run_id": run_id, "part": own})
+    kept = {"identity": asdict(identity), "run_id": run_id, "part": own}
+    _write(place, {**kept, "settings": dict(settings or {})})
 
 
 def end_part(place: Workspace) -> None:

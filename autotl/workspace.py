@@ -81,6 +81,11 @@ class Workspace:
         return self.folder / "served"
 
     @property
+    def evaluation(self) -> Path:
+        """Tables and pictures of what the model predicts."""
+        return self.folder / "evaluation"
+
+    @property
     def report(self) -> Path:
         """The HTML report."""
         return self.folder / REPORT

@@ -68,6 +68,13 @@ def test_unknown_keys_are_refused_without_make_config_too() -> None:
         ("strategies", ""),
         ("strategies", 5),
         ("backbones", ()),
+        ("register", ""),
+        ("register", "team/model"),
+        ("space", {"finetune.lr": []}),
+        ("space", {"finetune.lr": {"low": 1e-3}}),
+        ("space", {"finetune.lr": {"low": 2.0, "high": 1.0}}),
+        ("space", {"finetune.lr": None}),
+        ("space", ["finetune.lr"]),
     ],
 )
 def test_every_bound_is_kept_and_the_value_is_told(key: str, wrong: Any) -> None:

@@ -384,3 +384,39 @@ def test_a_study_whose_files_are_cut_short_is_refused(
         (copy / name).write_bytes(content[:left] if name == file else content)
     with pytest.raises(InputError, match=r"'copy'.*can't go on.*choose another"):
         fit(data, study_name="copy", output_dir=tmp_path)
+
+
+def test_a_space_holds_for_every_trial_and_every_part(fit: Fit, data: Data, output: Path) -> None:
+    space = {"finetune.lr": {"low": 5e-3, "high": 6e-3}, "bottleneck.layers": "last"}
+    fit(data, study_name="narrow", n_trials=5, space=space)
+    fit(data, study_name="narrow", n_trials=7, space=space)
+    records = TrialStore(output / "narrow" / "trials").load()
+    assert len(records) == 7
+    for record in records:
+        if record.strategy == "finetune":
+            assert 5e-3 <= record.config["lr"] <= 6e-3
+        else:
+            assert record.config["layers"] == "last"
+    assert {record.strategy for record in records} == {"bottleneck", "finetune"}
+    assert {record.recipe for record in records} & {"", "full-5e-3"}
+    with pytest.raises(InputError) as refused:
+        fit(data, study_name="narrow", space={"finetune.lr": [6e-3]})
+    assert "space of finetune.lr: was {'low': 0.005, 'high': 0.006}, is [0.006]" in str(
+        refused.value
+    )
+    assert "space of bottleneck.layers: was ['last'], is whole" in str(refused.value)
+    parent, _ = runs_of(output, "narrow")
+    assert parent.data.params["space.bottleneck.layers"] == "['last']"
+
+
+def test_a_space_that_no_data_set_has_is_refused_at_once(fit: Fit, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"did you mean 'finetune\.lr'"):
+        fit("nowhere", output_dir=tmp_path / "runs", space={"finetune.lrr": 1e-3})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_fit_was_asked_for_is_kept(first: Path) -> None:
+    settings = json.loads((first / "study.json").read_text())["settings"]
+    assert settings["n_trials"] == 3
+    assert settings["in_memory"] == ["data"]
+    assert settings["data"] is None

@@ -70,8 +70,15 @@ class PastStudy:
 
     def decided(self) -> Mapping[str, Any]:
         """What was decided, as its ``decision.json`` has it; empty if the fit didn't get there."""
+        return self._read("decision.json")
+
+    def kept(self) -> Mapping[str, Any]:
+        """What it is about, as its ``study.json`` has it; empty without one."""
+        return self._read("study.json")
+
+    def _read(self, name: str) -> Mapping[str, Any]:
         try:
-            values = json.loads((self.folder / "decision.json").read_text(encoding="utf-8"))
+            values = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return values if isinstance(values, dict) else {}
@@ -149,7 +156,7 @@ def _trial(trial: Any) -> PastTrial:
 def show_list(output: Path, storage: str | None = None) -> None:
     """Print a line for every study of an output folder, or of a storage elsewhere."""
     history = History(output, storage)
-    table = _table("study", "started", "trials>", "complete>", "best", "score>", "folder")
+    table = make_table("study", "started", "trials>", "complete>", "best", "score>", "folder")
     for name in history.names():
         past = history.study(name)
         best = next(iter(past.best), None)
@@ -159,16 +166,16 @@ def show_list(output: Path, storage: str | None = None) -> None:
             str(len(past.trials)),
             str(sum(trial.score is not None for trial in past.trials)),
             "-" if best is None else best.strategy,
-            _number(None if best is None else best.score),
+            number(None if best is None else best.score),
             str(past.folder) if past.folder.is_dir() else "(gone)",
         )
-    _console().print(table)
+    table_console().print(table)
 
 
 def show_study(output: Path, name: str, storage: str | None = None) -> None:
     """Print a study's trials, the best of each strategy, and where its files lie."""
     past = History(output, storage).study(name)
-    console = _console()
+    console = table_console()
     started = "" if past.started is None else f", started {past.started:%Y-%m-%d %H:%M}"
     console.print(Text.assemble((past.name, "bold"), started))
     console.print()
@@ -197,14 +204,14 @@ def _decision_line(decided: Mapping[str, Any]) -> str:
 
 
 def _trials_table(trials: Sequence[PastTrial]) -> Table:
-    table = _table("trial>", "strategy", "state", "score>", "time>", "settings")
+    table = make_table("trial>", "strategy", "state", "score>", "time>", "settings")
     for trial in trials:
-        settings = ", ".join(f"{key}={_short(value)}" for key, value in trial.config.items())
+        settings = ", ".join(f"{key}={short(value)}" for key, value in trial.config.items())
         table.add_row(
             str(trial.number),
             trial.strategy,
             trial.state,
-            _number(trial.score),
+            number(trial.score),
             "-" if trial.seconds is None else duration(trial.seconds),
             Text(trial.error or settings, style="" if trial.error is None else "red"),
         )
@@ -212,14 +219,14 @@ def _trials_table(trials: Sequence[PastTrial]) -> Table:
 
 
 def _best_table(best: Sequence[PastTrial]) -> Table:
-    table = _table("best of", "score>", "trial>", "time>")
+    table = make_table("best of", "score>", "trial>", "time>")
     for trial in best:
         seconds = "-" if trial.seconds is None else duration(trial.seconds)
-        table.add_row(trial.strategy, _number(trial.score), str(trial.number), seconds)
+        table.add_row(trial.strategy, number(trial.score), str(trial.number), seconds)
     return table
 
 
-def _table(*columns: str) -> Table:
+def make_table(*columns: str) -> Table:
     """A table of those columns; a ``>`` at the end of a name puts its values to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in columns:
@@ -230,16 +237,16 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _console() -> Console:
+def table_console() -> Console:
     console = Console(highlight=False, markup=False)  # names may hold brackets
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     return console
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

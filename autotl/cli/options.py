@@ -164,6 +164,15 @@ StudyName = Annotated[
         help="Of this fit; made from the time. A study of that name goes on, for --budget more.",
     ),
 ]
+Register = Annotated[
+    str | None,
+    typer.Option(
+        "--register",
+        metavar="NAME",
+        help="In MLflow's model registry, the model of which this one becomes a new version.",
+        show_default=False,
+    ),
+]
 WarmStart = Annotated[
     bool | None,
     typer.Option(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autotl.cli import options
-from autotl.cli.demo import BUILT_IN, built_in
 from autotl.cli.fit import require, run_fit
 from autotl.cli.terminal import errors_to_exits
-from autotl.errors import InputError
-from autotl.naming import BackboneName
+from autotl.naming import BUILT_IN
 
 if TYPE_CHECKING:
     from autotl.config import StudyFile
@@ -24,6 +20,8 @@ study = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
 
 @study.command("run")
@@ -50,6 +48,7 @@ def run(
 ) -> None:
     """Run the fit that a file describes. Options win over the file."""
     from autotl.cli.settings import from_options, given
+    from autotl.cli.study_file import read_study
 
     overrides = {
         "time_budget_s": budget,
@@ -61,96 +60,52 @@ def run(
         "ray_address": ray_address,
     }
     from_options(overrides)  # a wrong option is named as such, not as the file's
-    config = read_study(file, given(overrides))
+    _run(read_study(file, given(overrides)), as_json=as_json, quiet=quiet, debug=debug)
+
+
+@study.command("resume")
+@errors_to_exits
+def resume(
+    which: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE.yaml",
+            help="A study of the output folder, or a study file: then its study_name, or the last "
+            "study that was made with what it says.",
+            show_default=False,
+        ),
+    ],
+    budget: options.Budget = None,
+    trials: options.Trials = None,
+    output: options.Output = None,
+    workers: options.Workers = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Go on with a study, for its budget once more or what was left of it; no trial is lost."""
+    from autotl.cli.settings import from_options, given
+    from autotl.cli.study_file import study_of_file, study_of_name
+
+    overrides = {"time_budget_s": budget, "n_trials": trials, "workers": workers}
+    from_options({**overrides, "output_dir": output})
+    if Path(which).suffix in (".yaml", ".yml"):
+        config = study_of_file(Path(which), output, given(overrides))
+    else:
+        config = study_of_name(which, output or options.DEFAULT_OUTPUT, given(overrides))
+    _run(config, as_json=as_json, quiet=quiet, debug=debug)
+
+
+def _run(config: StudyFile, *, as_json: bool, quiet: bool, debug: bool) -> None:
     for place in (config.data, config.test):
         if place is not None and place not in BUILT_IN:
             require(place)
-    dataset = built_in(config.data) if config.data in BUILT_IN else config.data
+    dataset: Any = config.data
+    if dataset in BUILT_IN:
+        from autotl.datasets.built_in import built_in
+
+        dataset = built_in(dataset)
     run_fit(dataset, config, test=config.test, as_json=as_json, quiet=quiet, debug=debug)
-
-
-def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyFile:
-    """Read a study file.
-
-    Args:
-        path: a YAML file with the keys of :class:`autotl.config.StudyFile`. Paths of data and of
-            weights in it are relative to its folder; where results go is relative to the working
-            folder. The data sets ``digits`` and ``wallpaper_groups`` come with autotl.
-        overrides: settings that win over the file's.
-
-    Raises:
-        InputError: if it can't be read or isn't a mapping; else naming every wrong key and value.
-    """
-    from autotl.config import StudyFile, make_config
-
-    values = _mapping(path)
-    folder = path.expanduser().absolute().parent
-    for key in ("data", "test"):
-        place = values.get(key)
-        if isinstance(place, str) and place not in BUILT_IN:
-            values[key] = str(folder / Path(place).expanduser())
-    if "backbones" in values:
-        values["backbones"] = _with_whole_paths(values["backbones"], folder)
-    problems = []
-    if values.get("data") is None:
-        problems.append(
-            "data is missing: name a folder or table, relative to the file, or one of the built-in "
-            f"data sets {' and '.join(BUILT_IN)}"
-        )
-        values["data"] = BUILT_IN[0]
-    if values.get("test") in BUILT_IN:
-        problems.append(f"test: a built-in data set can't be the test set: {values['test']}")
-    config: StudyFile | None = None
-    try:
-        config = make_config({**values, **(overrides or {})}, StudyFile)
-    except InputError as error:
-        listed = str(error).splitlines()
-        problems += (
-            listed if len(listed) == 1 else [line.removeprefix("  - ") for line in listed[1:]]
-        )
-    if config is None or problems:
-        raise InputError(f"{path}: {InputError.of(problems)}")
-    return config
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    """The file's content, which must be a mapping."""
-    import yaml
-
-    try:
-        text = path.expanduser().read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"no such study file: {path} (looked for {path.absolute()})") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it isn't UTF-8 text"
-        raise InputError(f"the study file {path} can't be read: {reason}") from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        what = "empty" if values is None else f"a {type(values).__name__}"
-        raise InputError(
-            f"a study file holds lines of the form 'key: value', such as 'data: digits', but "
-            f"{path} is {what}"
-        )
-    return {str(key): value for key, value in values.items()}
-
-
-def _with_whole_paths(backbones: Any, folder: Path) -> Any:
-    """``name@file`` with the file relative to a folder made whole; anything else as it is."""
-    if isinstance(backbones, str):
-        backbones = [part.strip() for part in backbones.split(",")]
-        if backbones == ["auto"]:
-            return "auto"
-    if not isinstance(backbones, list):
-        return backbones
-    whole = []
-    for entry in backbones:
-        if isinstance(entry, str) and (parts := BackboneName.of(entry)).file:
-            entry = str(replace(parts, file=str(folder / Path(parts.file).expanduser())))
-        whole.append(entry)
-    return whole
 
 
 @study.command("list")
@@ -169,7 +124,7 @@ def list_(
 @study.command("show")
 @errors_to_exits
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    name: Name,
     output: options.Output = None,
     storage: options.Storage = None,
     debug: options.Debug = False,
@@ -178,3 +133,48 @@ def show(
     from autotl.cli.history import show_study
 
     show_study(output or options.DEFAULT_OUTPUT, name, storage)
+
+
+@study.command("compare")
+@errors_to_exits
+def compare(
+    one: Name,
+    other: Name,
+    output: options.Output = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show what differs between two studies: data, settings, space; verdict, scores, cost."""
+    from autotl.cli.compare import show_comparison
+
+    show_comparison(output or options.DEFAULT_OUTPUT, one, other, as_json=as_json)
+
+
+@study.command("export")
+@errors_to_exits
+def export(
+    name: Name,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="trials.csv or trials.parquet: a row for each trial; or study.json: all of it.",
+            show_default=False,
+        ),
+    ],
+    output: options.Output = None,
+    debug: options.Debug = False,
+) -> None:
+    """Write a study's trials to a file."""
+    from autotl.cli.study_table import export_study
+
+    export_study(output or options.DEFAULT_OUTPUT, name, file)
+
+
+@study.command("schema")
+@errors_to_exits
+def schema(debug: options.Debug = False) -> None:
+    """Print the JSON Schema of study files, by which editors complete and check them."""
+    from autotl.cli.study_schema import schema_text
+
+    typer.echo(schema_text(), nl=False)

@@ -86,15 +86,16 @@ def show(console: Console, text: str) -> None:
 
 def write_json(values: Mapping[str, Any]) -> None:
     """One line on standard output with one JSON object; numbers that aren't finite become null."""
-    sys.stdout.write(json.dumps(_plain(values), allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(plain(values), allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: paths are texts, numbers that aren't finite null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -112,7 +113,7 @@ def own_warnings(note: Callable[[str], None], debug: bool = False) -> Iterator[N
     """
     home = str(Path(__file__).parent.parent)
     with warnings.catch_warnings():
-        plain = warnings.showwarning
+        usual = warnings.showwarning
 
         def shown(
             message: Warning | str,
@@ -125,7 +126,7 @@ def own_warnings(note: Callable[[str], None], debug: bool = False) -> Iterator[N
             if filename.startswith(home):
                 note(str(message))
             elif debug:
-                plain(message, category, filename, lineno, file, line)
+                usual(message, category, filename, lineno, file, line)
 
         warnings.showwarning = shown
         yield

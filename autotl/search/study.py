@@ -7,7 +7,7 @@ import socket
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import optuna
@@ -42,6 +42,7 @@ from autotl.search.published import CLOSED, refuse_anothers
 from autotl.search.records import TrialStore
 from autotl.search.sampler import StrategySampler
 from autotl.search.signs import ELSEWHERE, pulse
+from autotl.search.space import Space, narrow
 from autotl.search.storage import open_storage
 from autotl.search.takeover import hand_back, mark_complete, take_up
 from autotl.search.turns import turn
@@ -70,6 +71,7 @@ class StudySpec:
         deadline: of the search, the finalists, the final fit and the closing included.
         finalists_s: seconds to keep back from the search for the finalists.
         is_resumed: whether the folder holds a study that goes on.
+        space: what the study leaves of its strategies' choices.
     """
 
     name: str
@@ -81,6 +83,7 @@ class StudySpec:
     deadline: Deadline
     finalists_s: float = 0.0
     is_resumed: bool = False
+    space: Space = field(default_factory=dict)
 
 
 def create_study(spec: StudySpec, profile: DatasetProfile, warm: Sequence[WarmTrial] = ()) -> None:
@@ -99,7 +102,7 @@ def create_study(spec: StudySpec, profile: DatasetProfile, warm: Sequence[WarmTr
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(spec.storage)
-    strategies = [STRATEGIES[name] for name in spec.strategies]
+    strategies = [narrow(STRATEGIES[name], spec.space) for name in spec.strategies]
     refuse_anothers(storage, spec.name, spec.folder, profile.fingerprint, spec.is_resumed)
     if spec.is_resumed and take_up(storage, spec.name, spec.folder, strategies, profile):
         return
@@ -153,6 +156,7 @@ def run_worker(
         lambda seconds: budget.fits(seconds, _best_s(study)),
         spec.n_trials,
         is_timed=spec.deadline.at is not None,
+        space=spec.space,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -176,6 +180,7 @@ def plan_for(
     n_trials: int | None = None,
     *,
     is_timed: bool = True,
+    space: Space | None = None,
 ) -> Plan:
     """The plan of a search.
 
@@ -186,18 +191,20 @@ def plan_for(
         fits: whether a trial of so many seconds still fits into the time.
         n_trials: that the study may have; None: no limit.
         is_timed: whether it has to end in a time; if not, nothing hangs on a clock.
+        space: what the study leaves of their choices; None: everything.
     """
-    arms = arms_of(strategies, profile)
+    space = space or {}
+    arms = arms_of(strategies, profile, space)
     priced = task if is_timed else nominal_task(task)
 
     def price(arm: Arm) -> float:
-        return STRATEGIES[arm.strategy].cost(config_of(arm, profile), priced)
+        return STRATEGIES[arm.strategy].cost(config_of(arm, profile, space), priced)
 
     return Plan(
         arms=arms,
         price=price,
         allocation=allocation_for(task, profile),
-        params=lambda arm: params_of(arm, profile),
+        params=lambda arm: params_of(arm, profile, space),
         fits=fits,
         n_trials=n_trials,
         is_timed=is_timed,
@@ -218,6 +225,7 @@ def _run_trials(
     is_elsewhere: bool,
 ) -> None:
     store = TrialStore(spec.folder / "trials")
+    strategies = {name: narrow(STRATEGIES[name], spec.space) for name in spec.strategies}
     n_passed_over = 0
     while n_passed_over < _MAX_PASSED_OVER:
         with ExitStack() as alive:
@@ -233,7 +241,7 @@ def _run_trials(
                     trial.set_user_attr(ELSEWHERE, f"{socket.gethostname()}:{os.getpid()}")
             try:
                 with uninterrupted():
-                    strategy = STRATEGIES[trial.suggest_categorical(STRATEGY, spec.strategies)]
+                    strategy = strategies[trial.suggest_categorical(STRATEGY, spec.strategies)]
                     config = strategy.suggest(trial, profile)
                     cost_s = strategy.cost(config, task)
                     predicted_s = cost_s * correction(trials, strategy.name)

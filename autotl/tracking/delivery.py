@@ -124,6 +124,7 @@ class Delivery:
             "params": self._params,
             "dataset": self._dataset,
             "file": self._file,
+            "register": self._register,
             "end": self._end,
         }
         try:
@@ -212,6 +213,10 @@ class Delivery:
             if n_tries >= _MAX_TRIES:
                 raise RefusedError(str(error)) from error
             self._spool.append([{**operation, "n_tries": n_tries}])
+
+    def _register(self, operation: Operation) -> None:
+        run_id = self._id_of(str(operation["run"]))
+        self._store.register(run_id, str(operation["folder"]), str(operation["name"]))
 
     def _end(self, operation: Operation) -> None:
         run = str(operation["run"])

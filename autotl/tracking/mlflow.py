@@ -19,6 +19,7 @@ from autotl.tracking.limits import finite
 from autotl.tracking.sender import Sender
 from autotl.tracking.spool import Operation, Spool, spools_below
 from autotl.tracking.store import MlflowStore, load
+from autotl.tracking.usage import UsageMonitor
 
 _N_NAMED_PARAMS = 3
 _END_WAIT_S = 5.0
@@ -104,7 +105,11 @@ class MlflowFitRun:
     def __init__(self, record: Recorder, run_id: str) -> None:
         self._record = record
         self._has_ended = False
+        self._usage: UsageMonitor | None = None
         self.run_id = run_id
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_usage": None}
 
     @classmethod
     def start(
@@ -150,7 +155,12 @@ class MlflowFitRun:
         ]
         record.sender = Sender(spool, MlflowStore(tracking_uri, artifact_root), left_over)
         record.sender.start()
-        return cls(record, own_id)
+        run = cls(record, own_id)
+        run._usage = UsageMonitor(
+            lambda figures, step: record(_figures(own_id, figures, step)), fit_folder
+        )
+        run._usage.start()
+        return run
 
     def start_trial(
         self, number: int, strategy: str, params: Mapping[str, object], run_id: str = ""
@@ -204,6 +214,10 @@ class MlflowFitRun:
         to = {"run": run_id or self.run_id, "file": str(noted), "folder": folder}
         self._record([{"do": "file", **to}])
 
+    def register_model(self, name: str, folder: str) -> None:
+        """Make the model in a folder of the artifacts a new version of a registered model."""
+        self._record([{"do": "register", "run": self.run_id, "name": name, "folder": folder}])
+
     def wait(self, limit_s: float) -> bool:
         """Wait until the store has everything, as long as it answers.
 
@@ -225,6 +239,8 @@ class MlflowFitRun:
         if self._has_ended:
             return
         self._has_ended = True
+        if self._usage is not None:
+            self._usage.stop()
         self._record([_end(self.run_id, state)], durable=True)
         if self._record.sender is not None:
             self._record.sender.close(wait_s)

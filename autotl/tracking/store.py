@@ -247,6 +247,20 @@ class MlflowStore:
 
         self._do(act)
 
+    def register(self, run_id: str, folder: str, name: str) -> None:
+        """Make a folder of a run's artifacts a version of a registered model, unless it is one."""
+        from mlflow.exceptions import MlflowException
+
+        def act(client: MlflowClient) -> None:
+            with suppress(MlflowException):  # it exists, or the next line fails, too
+                client.create_registered_model(name)
+            source = f"{client.get_run(run_id).info.artifact_uri}/{folder}"
+            known = client.search_model_versions(f"run_id = '{run_id}'")
+            if not any(version.name == name and version.source == source for version in known):
+                client.create_model_version(name, source, run_id)
+
+        self._do(act)
+
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         """Close a run."""
         self._do(lambda client: client.set_terminated(run_id, status, end_time=time_ms))

@@ -200,7 +200,7 @@ def test_analyze_refuses_a_bad_place_before_it_starts(api, run, data, tmp_path):
 @pytest.mark.parametrize(("name", "n_classes"), [("digits", 10), ("wallpaper", 17)])
 def test_demo_runs_on_built_in_images(api, run, name, n_classes, monkeypatch):
     few = functools.partial(wallpaper_groups, 1)  # drawing all of them takes seconds
-    monkeypatch.setattr("autotl.datasets.wallpaper_groups", few)
+    monkeypatch.setattr("autotl.datasets.built_in.wallpaper_groups", few)
     result = run("demo", "--data", name, "--budget", "90")
     assert result.exit_code == 0, result.output
     (images, labels), settings = api.calls[0]

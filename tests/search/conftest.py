@@ -59,7 +59,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Scripted]
         found = {name: Scripted(name, behaviours.get(name, reach_x)) for name in NAMES}
         monkeypatch.setattr(study_module, "STRATEGIES", found)
         monkeypatch.setattr(allocation_module, "shipped", lambda: KNOWLEDGE)
-        monkeypatch.setattr(study_module, "arms_of", lambda names, _: drawn_arms(names))
+        monkeypatch.setattr(study_module, "arms_of", lambda names, *_: drawn_arms(names))
         config = ScriptedConfig(backbone="embedded", x=0.5)
         monkeypatch.setattr(study_module, "config_of", lambda *_: config)
         monkeypatch.setattr(study_module, "params_of", lambda *_: {})

@@ -10,9 +10,11 @@ import optuna
 import pytest
 
 from autotl.analysis.rules import RULES
+from autotl.config import Range
 from autotl.search.arms import arms_of, config_of, params_of
 from autotl.search.knowledge import DRAWN, Arm, shipped
 from autotl.search.recipes import RECIPES, Recipe, recipe
+from autotl.search.space import Space, is_inside, narrow
 from autotl.strategies import STRATEGIES
 
 MakeProfile = Callable[..., Any]
@@ -97,3 +99,62 @@ def test_a_strategy_of_one_s_own_is_drawn_and_priced(
     means, deviations = shipped().posterior(arms, 300, [0], np.array([1.0]), 300)
     assert np.isfinite(means).all()
     assert deviations[-1] > 0.3
+
+
+def test_recipes_outside_of_a_space_are_left_out(make_profile: MakeProfile) -> None:
+    space: Space = {
+        "finetune.freeze_depth": (1, 2, 3),
+        "finetune.backbone": ("two",),
+        "scratch.lr": Range(low=1e-3, high=2e-3),  # the recipes' is 3e-3
+        "bottleneck.layers": ("last",),
+    }
+    profile = make_profile("one", "two", max_epochs=12)
+    arms = arms_of(NAMES, profile, space)
+    assert {(arm.strategy, arm.recipe) for arm in arms} == {
+        ("finetune", "freeze-first"),
+        ("finetune", DRAWN),
+        ("scratch", DRAWN),
+        ("bottleneck", "last-svm"),
+        ("bottleneck", "last-logistic"),
+    }
+    assert {arm.backbone for arm in arms if arm.strategy == "finetune"} == {"two"}
+    assert {arm.backbone for arm in arms if arm.strategy == "scratch"} == {"one", "two"}
+    for arm in arms:
+        config: Any = config_of(arm, profile, space)
+        assert config.backbone == arm.backbone
+        trial = optuna.create_study().ask(fixed_distributions={})
+        made: Any = narrow(STRATEGIES[arm.strategy], space).suggest(trial, profile)
+        assert is_inside(trial.params, space)
+        if arm.strategy == "scratch":
+            assert config.lr == 2e-3  # of drawn settings the nearest to a typical one
+        if arm.strategy == "finetune":
+            assert made.freeze_depth in (1, 2, 3)
+
+
+def test_epochs_and_class_weights_are_the_space_s_not_the_recipe_s(
+    make_profile: MakeProfile,
+) -> None:
+    profile = make_profile(max_epochs=24)
+    space: Space = {"finetune.epochs": (6, 10), "bottleneck.balanced": (True,)}
+    arms = arms_of(NAMES, profile, space)
+    assert len([arm for arm in arms if arm.recipe != DRAWN]) == len(RECIPES)
+    epochs = {
+        name: params_of(Arm("finetune", name, "embedded"), profile, space)["finetune.epochs"]
+        for name in ("full-2e-3", "full-2e-3-short")
+    }
+    assert epochs == {"full-2e-3": 10, "full-2e-3-short": 6}
+    config: Any = config_of(Arm("bottleneck", "last-svm", "embedded"), profile, space)
+    assert config.balanced
+
+
+def test_a_space_of_few_settings_is_tried_through(make_profile: MakeProfile) -> None:
+    space: Space = {"bottleneck.max_width": (512,), "bottleneck.kept": (1.0,)}  # no recipe
+    profile = make_profile("one", "two")
+    arms = arms_of(("bottleneck",), profile, space)
+    assert len(set(arms)) == len(arms) == 2 * 6 * 2 * 2
+    configs = [config_of(arm, profile, space).model_dump_json() for arm in arms]
+    assert len(set(configs)) == len(arms)
+    for arm, config in zip(arms, configs, strict=True):
+        trial = optuna.trial.FixedTrial(params_of(arm, profile, space))
+        made = narrow(STRATEGIES["bottleneck"], space).suggest(trial, profile)  # type: ignore[arg-type]
+        assert made.model_dump_json() == config

@@ -439,3 +439,19 @@ def test_what_an_earlier_fit_has_left_is_sent_by_the_next(
 
 def unreachable(*args: Any, **kwargs: Any) -> None:
     raise StoreError("gone")
+
+
+def test_a_model_is_registered_once(uri: str, client: MlflowClient, tmp_path: Path) -> None:
+    served = tmp_path / "fit" / "served"
+    served.mkdir(parents=True)
+    (served / "MLmodel").write_text("artifact_path: served\n")
+    fit = MlflowFitRun.start(uri, "fit", tmp_path / "fit", tmp_path / "files")
+    fit.log_file(served, "served")
+    fit.register_model("clothes", "served")
+    fit.register_model("clothes", "served")
+    fit.end("complete")
+    run = look_up(client, fit)
+    (version,) = client.search_model_versions("name = 'clothes'")
+    assert (version.version, version.run_id) in ((1, run.info.run_id), ("1", run.info.run_id))
+    assert version.source == f"{run.info.artifact_uri}/served"
+    assert not fit._record.spool.refused.exists()
