@@ -48,10 +48,13 @@ def test_what_holds_something_or_is_not_mlflow_s_stays(made: bytes, tmp_path: Pa
     execute(file, "INSERT INTO registered_models (name) VALUES ('a model')")
     other = tmp_path / "other.db"
     execute(other, "CREATE TABLE alembic_version (version_num)", "CREATE TABLE t (x)")
-    held = [path.read_bytes() for path in (file, other)]
-    make_whole(file)
-    make_whole(other)
-    assert [path.read_bytes() for path in (file, other)] == held
+    unused = tmp_path / "unused.db"
+    unused.write_bytes(made)
+    os.utime(unused, (0, 0))
+    for path in (file, other, unused):
+        held = path.read_bytes(), path.stat().st_ino
+        make_whole(path)
+        assert (path.read_bytes(), path.stat().st_ino) == held
     text = tmp_path / "text.db"
     text.write_text("no database, but somebody's file; long enough to be looked at " * 20)
     with pytest.raises(sqlite3.DatabaseError):
