@@ -105,6 +105,7 @@ def _connect(workers: RayWorkers) -> None:
             logging_level="ERROR",
         )
     except Exception as error:  # Ray raises plain ones, too
+        ray.shutdown()  # what it has started so far
         raise InputError(
             f"no Ray cluster at ray_address={workers.address!r} "
             f"({' '.join(str(error).split())[:200]}); start one with `ray start --head`, or give "
