@@ -154,7 +154,7 @@ def study_of_name(name: str, output: Path, overrides: Mapping[str, Any]) -> Stud
             f"study {name!r} in {output} has kept no settings; go on with it by the command that "
             f"made it and --study-name {name!r}, or by its study file"
         )
-    in_memory = settings.pop("in_memory")
+    in_memory = settings.pop("in_memory", [])
     if in_memory:
         raise InputError(
             f"the {' and '.join(in_memory)} of study {name!r} came from memory; go on with it from "

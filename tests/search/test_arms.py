@@ -122,7 +122,7 @@ def test_recipes_outside_of_a_space_are_left_out(make_profile: MakeProfile) -> N
     for arm in arms:
         config: Any = config_of(arm, profile, space)
         assert config.backbone == arm.backbone
-        trial = optuna.create_study().ask(fixed_distributions={})
+        trial = optuna.create_study().ask()
         made: Any = narrow(STRATEGIES[arm.strategy], space).suggest(trial, profile)
         assert is_inside(trial.params, space)
         if arm.strategy == "scratch":
