@@ -146,7 +146,7 @@ def fit(
             **{"storage": storage, "executor": executor, "ray_address": ray_address},
             **{"worker_cpus": worker_cpus, "worker_gpus": worker_gpus},
             **{"disk_cache_gb": disk_cache_gb, "memory_cache_gb": memory_cache_gb},
-            **{"study_name": study_name, "register": register},
+            **{"study_name": study_name, "register_as": register},
             **{"warm_start": warm_start, "space": space or {}},
             **{"trust_paths": trust_paths, "max_unreadable": max_unreadable},
             **{"group": group if isinstance(group, str) else None},

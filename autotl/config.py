@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -59,21 +58,7 @@ Override = Range | Values
 """What a parameter may be instead of all that its strategy allows."""
 
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)  # every class has a method of that name, for ABCs
-
-    class _Registered(Settings):
-        register: str | None = Field(default=None, max_length=250)
-
-        @field_validator("register")
-        @classmethod
-        def _registrable(cls, value: str | None) -> str | None:
-            if value is not None and (not value or set(value) & set("/:")):
-                raise ValueError("must be a name without '/' and ':'")
-            return value
-
-
-class FitConfig(_Registered):
+class FitConfig(Settings):
     """Every setting of :func:`autotl.fit` but the data set itself.
 
     Attributes:
@@ -105,7 +90,7 @@ class FitConfig(_Registered):
         tracking_uri: MLflow's; None: a store under ``output_dir``, or MLFLOW_TRACKING_URI.
         study_name: of the Optuna study and the MLflow run; one that exists goes on; None: made
             from the time.
-        register: a name in MLflow's model registry, under which the recommended model gets a new
+        register_as: a name in MLflow's model registry, under which the recommended model gets a new
             version; None: it isn't registered.
         warm_start: whether what did best in earlier fits on similar data is tried early.
         trust_paths: whether paths in a table file, and links, may lead out of the data set's
@@ -137,6 +122,7 @@ class FitConfig(_Registered):
     memory_cache_gb: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
     tracking_uri: str | None = None
     study_name: str | None = None
+    register_as: str | None = Field(default=None, max_length=250)
     warm_start: bool = True
     trust_paths: bool = False
     max_unreadable: float = Field(default=MAX_UNREADABLE, ge=0, le=1, allow_inf_nan=False)
@@ -167,6 +153,13 @@ class FitConfig(_Registered):
     def _known_metric(cls, value: str) -> str:
         if value not in {*METRICS, "auto"}:
             raise unknown("metric", value, [*METRICS, "auto"])
+        return value
+
+    @field_validator("register_as")
+    @classmethod
+    def _registrable(cls, value: str | None) -> str | None:
+        if value is not None and (not value or set(value) & set("/:")):
+            raise ValueError("must be a name without '/' and ':'")
         return value
 
     @field_validator("space", mode="before")

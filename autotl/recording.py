@@ -211,8 +211,8 @@ def hand_over(
     run.log_metrics(work.metrics())
     state = "interrupted" if evidence.interrupted else "complete"
     _close(run, recommendation, records, prepared, place, state)
-    if config.register is not None and place.served.is_dir():
-        run.register_model(config.register, place.served.name)
+    if config.register_as is not None and place.served.is_dir():
+        run.register_model(config.register_as, place.served.name)
     run.end(state, wait_s=min(max(deadline.left_s(), _MIN_WAIT_S), _MAX_WAIT_S))
     return recommendation
 

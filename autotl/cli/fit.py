@@ -83,7 +83,7 @@ def fit(
             "memory_cache_gb": memory_cache,
             "tracking_uri": tracking_uri,
             "study_name": study_name,
-            "register": register,
+            "register_as": register,
             "warm_start": warm_start,
             "trust_paths": trust_paths,
             "max_unreadable": max_unreadable,
@@ -131,6 +131,7 @@ def run_fit(
     from autotl.config import FitConfig
 
     settings = {name: getattr(config, name) for name in FitConfig.model_fields}
+    settings["register"] = settings.pop("register_as")
     with (
         watching(quiet, smaller_is_better=config.metric == "log_loss") as progress,
         own_warnings(progress.note, debug),

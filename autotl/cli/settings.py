@@ -28,7 +28,7 @@ OPTIONS = {
     "memory_cache_gb": "--memory-cache",
     "max_unreadable": "--max-unreadable",
     "study_name": "--study-name",
-    "register": "--register",
+    "register_as": "--register",
     "tracking_uri": "--tracking-uri",
 }
 """The option for each setting; those not here can't be wrong."""

@@ -65,6 +65,7 @@ def test_without_options_the_defaults_are_the_configs(api, run, data):
     run("fit", data)
     defaults = FitConfig()
     expected = {name: getattr(defaults, name) for name in FitConfig.model_fields}
+    expected["register"] = expected.pop("register_as")
     assert api.calls[0][1] == {"test": None, **expected}
 
 
