@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -28,7 +27,24 @@ MAX_UNREADABLE = 0.1
 """Share of the pictures that may be left out by default; above it, it is an error."""
 
 
-class Settings(BaseModel):
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelMetaclass
+else:
+    _ModelMetaclass = type(BaseModel)
+
+
+class _Absent:
+    def __get__(self, *_: object) -> Any:
+        raise AttributeError
+
+
+class _Kind(_ModelMetaclass):
+    """Lacks the method ``register`` of abstract classes, which pydantic takes for a default."""
+
+    register = _Absent()
+
+
+class Settings(BaseModel, metaclass=_Kind):
     """Base of what users write down: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,21 +75,7 @@ Override = Range | Values
 """What a parameter may be instead of all that its strategy allows."""
 
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)  # every class has a method of that name, for ABCs
-
-    class _Registered(Settings):
-        register: str | None = Field(default=None, max_length=250)
-
-        @field_validator("register")
-        @classmethod
-        def _registrable(cls, value: str | None) -> str | None:
-            if value is not None and (not value or set(value) & set("/:")):
-                raise ValueError("must be a name without '/' and ':'")
-            return value
-
-
-class FitConfig(_Registered):
+class FitConfig(Settings):
     """Every setting of :func:`autotl.fit` but the data set itself.
 
     Attributes:
@@ -125,6 +127,7 @@ class FitConfig(_Registered):
     memory_cache_gb: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
     tracking_uri: str | None = None
     study_name: str | None = None
+    register: str | None = Field(default=None, max_length=250)
     warm_start: bool = True
     trust_paths: bool = False
     max_unreadable: float = Field(default=MAX_UNREADABLE, ge=0, le=1, allow_inf_nan=False)
@@ -155,6 +158,13 @@ class FitConfig(_Registered):
     def _known_metric(cls, value: str) -> str:
         if value not in {*METRICS, "auto"}:
             raise unknown("metric", value, [*METRICS, "auto"])
+        return value
+
+    @field_validator("register")
+    @classmethod
+    def _registrable(cls, value: str | None) -> str | None:
+        if value is not None and (not value or set(value) & set("/:")):
+            raise ValueError("must be a name without '/' and ':'")
         return value
 
     @field_validator("space", mode="before")
