@@ -143,3 +143,13 @@ def test_study_file_needs_data_and_takes_every_setting_of_a_fit() -> None:
 def test_settings_of_a_study_file_are_not_those_of_a_fit() -> None:
     with pytest.raises(InputError, match="unknown setting 'description'"):
         make_config({"description": "x"})
+
+
+@pytest.mark.parametrize("kind", [FitConfig, StudyFile])
+def test_a_setting_may_be_called_register(kind: type[FitConfig]) -> None:
+    """To Python every abstract class has a method of that name."""
+    values = {"data": "digits"} if kind is StudyFile else {}
+    assert make_config(values, kind).register is None
+    config = make_config({**values, "register_as": "clothes"}, kind)
+    assert config.register == "clothes"
+    assert config.model_dump(mode="json")["register_as"] == "clothes"

@@ -19,7 +19,6 @@ _TYPICAL = {"finetune": "full-2e-3", "scratch": "whole"}
 without recipes that is the least that it can choose."""
 _OF_THE_DATA = ("epochs", "balanced")
 """Settings that recipes take from the data set and the time: a space may move them."""
-_NUMBERED = "setting-"
 _EVERYTHING: Space = {}
 
 
@@ -29,7 +28,7 @@ def arms_of(
     """All arms: each recipe once, and drawn settings as often as wanted, on every backbone.
 
     Recipes outside of a space are left out. Where a space leaves so few settings that all can be
-    tried, each is an arm, named by its number, in the place of drawn ones.
+    tried, each is an arm, named by what it chooses, in the place of drawn ones.
 
     Args:
         strategies: names.
@@ -51,9 +50,8 @@ def arms_of(
             if name in _FINITE and (name, backbone) in with_recipes:
                 continue
             if is_inside({f"{name}.backbone": backbone}, space):
-                n_settings = len(_settings(drawn, profile, space))
-                numbered = [Arm(name, f"{_NUMBERED}{i}", backbone) for i in range(n_settings)]
-                others += numbered or [drawn]
+                listed = [Arm(name, own, backbone) for own in _settings(drawn, profile, space)]
+                others += listed or [drawn]
     return recipes + others
 
 
@@ -61,7 +59,7 @@ def config_of(arm: Arm, profile: DatasetProfile, space: Space = _EVERYTHING) -> 
     """The config that an arm stands for; of drawn settings a typical one."""
     own = profile.backbones[arm.backbone]
     name = _TYPICAL.get(arm.strategy, DRAWN) if arm.recipe == DRAWN else arm.recipe
-    if name == DRAWN or name.startswith(_NUMBERED) or _narrows(space, arm.strategy):
+    if name == DRAWN or _narrows(space, arm.strategy):
         typical = Arm(arm.strategy, name, arm.backbone)
         strategy = narrow(STRATEGIES[arm.strategy], space)
         return within(strategy, params_of(typical, profile, space), profile)[1]
@@ -77,8 +75,9 @@ def params_of(arm: Arm, profile: DatasetProfile, space: Space = _EVERYTHING) -> 
     """
     if arm.recipe == DRAWN:
         return {f"{arm.strategy}.backbone": arm.backbone}
-    if arm.recipe.startswith(_NUMBERED):
-        return _settings(arm, profile, space)[int(arm.recipe.removeprefix(_NUMBERED))]
+    listed = _settings(arm, profile, space)
+    if arm.recipe in listed:
+        return listed[arm.recipe]
     params = STRATEGIES[arm.strategy].params(config_of(arm, profile), profile)
     moved = [f"{arm.strategy}.{name}" for name in _OF_THE_DATA]
     return params | {
@@ -88,12 +87,17 @@ def params_of(arm: Arm, profile: DatasetProfile, space: Space = _EVERYTHING) -> 
     }
 
 
-def _settings(arm: Arm, profile: DatasetProfile, space: Space) -> list[dict[str, Any]]:
-    """All settings of an arm's strategy on its backbone, if a space leaves only few."""
+def _settings(arm: Arm, profile: DatasetProfile, space: Space) -> dict[str, dict[str, Any]]:
+    """All settings of an arm's strategy on its backbone by what they choose, if few are left."""
     if not _narrows(space, arm.strategy):
-        return []
+        return {}
     strategy = narrow(STRATEGIES[arm.strategy], space)
-    return settings_of(strategy, profile, arm.backbone)
+    found = settings_of(strategy, profile, arm.backbone)
+    chosen = [name for name in (found or [{}])[0] if any(p[name] != found[0][name] for p in found)]
+    return {
+        ", ".join(f"{name.partition('.')[2]}={params[name]}" for name in chosen) or "only": params
+        for params in found
+    }
 
 
 def _is_allowed(arm: Arm, profile: DatasetProfile, space: Space) -> bool:

@@ -71,7 +71,7 @@ def _is_half_made(file: Path) -> bool:
         reached = database.execute("SELECT version_num FROM alembic_version").fetchone()
     from mlflow.store.db.utils import _get_latest_schema_revision
 
-    return reached != (_get_latest_schema_revision(),)
+    return bool(reached != (_get_latest_schema_revision(),))
 
 
 def _make(file: Path) -> None:

@@ -23,6 +23,7 @@ from autotl.tracking.limits import (
     plain_text,
     shortened,
 )
+from autotl.tracking.views import DESCRIPTION, VIEW, VIEW_STATE
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, Run, RunTag
@@ -33,26 +34,7 @@ ID_TAG = "autotl.id"
 """Holds the id that a run was given before the store had it, and by which it is found again."""
 VERDICTS = ("finalist", "winner")
 """Tags of trials that are set when a fit has decided."""
-VIEW = "autotl"
-"""A view of the experiment's runs that MLflow's UI opens with ``?viewStateShareKey=autotl``."""
 _DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
-_VIEW_STATE = {
-    "orderByKey": "metrics.`validation_score`",
-    "orderByAsc": False,
-    "selectedColumns": [
-        "metrics.`validation_score`",
-        "metrics.`validation_accuracy`",
-        "params.`strategy`",
-        "params.`backbone`",
-        "tags.`state`",
-        "tags.`finalist`",
-        "tags.`winner`",
-    ],
-}
-_DESCRIPTION = """\
-[All trials, best first](#/experiments/{experiment_id}/runs?viewStateShareKey={view}). A parent \
-run for each fit, and in it a child run for each trial; `validation_score` is that of the metric \
-that decides, greater is better. Trials with a `finalist` tag are the best of their strategy."""
 _LONG_VALUES = "long_values"
 """The folder of artifacts that hold in full what is too long for a parameter or a tag."""
 _COLUMNS = [
@@ -369,11 +351,11 @@ def _experiment(client: MlflowClient, artifact_root: Path | None) -> str:
     experiment_id = str(found.experiment_id)
     view = f"mlflow.sharedViewState.{VIEW}"
     if view not in found.tags:
-        description = _DESCRIPTION.format(experiment_id=experiment_id, view=VIEW)
+        description = DESCRIPTION.format(experiment_id=experiment_id, view=VIEW)
         client.set_experiment_tag(experiment_id, "mlflow.note.content", description)
         kind = "custom_model_development"
         client.set_experiment_tag(experiment_id, "mlflow.experimentKind", kind)
-        client.set_experiment_tag(experiment_id, view, json.dumps(_VIEW_STATE))
+        client.set_experiment_tag(experiment_id, view, json.dumps(VIEW_STATE))
     return experiment_id
 
 

@@ -152,6 +152,7 @@ def test_a_space_of_few_settings_is_tried_through(make_profile: MakeProfile) -> 
     profile = make_profile("one", "two")
     arms = arms_of(("bottleneck",), profile, space)
     assert len(set(arms)) == len(arms) == 2 * 6 * 2 * 2
+    assert arms[0].recipe == "layers=last, head=svm, balanced=False"
     configs = [config_of(arm, profile, space).model_dump_json() for arm in arms]
     assert len(set(configs)) == len(arms)
     for arm, config in zip(arms, configs, strict=True):

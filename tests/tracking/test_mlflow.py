@@ -16,7 +16,8 @@ from tracking_helpers import CONFIG, all_of, look_up, warned
 
 from autotl.tracking.base import Dataset, FitRun, NullFitRun
 from autotl.tracking.mlflow import MlflowFitRun, run_name
-from autotl.tracking.store import EXPERIMENT, VIEW, MlflowStore, StoreError
+from autotl.tracking.store import EXPERIMENT, MlflowStore, StoreError
+from autotl.tracking.views import VIEW
 
 
 @pytest.fixture(scope="session")
