@@ -211,7 +211,7 @@ def test_only_the_results_are_left_on_disk(fitted: Fitted, output: Path) -> None
     left = {path.name for path in fitted.folder.iterdir()}
     assert left == {
         *("profile.json", "analysis.html", "trials", "decision.json", "report.html", "model"),
-        *("study.json", "split.npz", ".lock", "mlflow", "served"),
+        *("study.json", "split.npz", ".lock", "mlflow", "served", "evaluation"),
     }
     assert not list(fitted.folder.rglob("*.part*"))
     assert {"optuna.db", "mlflow.db", "mlartifacts"} <= {path.name for path in output.iterdir()}
@@ -234,6 +234,7 @@ def test_a_new_process_predicts_the_same(
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_seed_finds_the_same(
     fitted: Fitted, fit: Callable[..., Recommendation], data: Path, output: Path
 ) -> None:

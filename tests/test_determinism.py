@@ -97,6 +97,7 @@ def test_a_second_run_finds_the_same(fit: Fit, tmp_path: Path) -> None:
         np.testing.assert_array_equal(mine.numpy(), its.numpy())
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_search_with_what_there_is(
     fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

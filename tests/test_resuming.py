@@ -153,12 +153,11 @@ def test_the_split_of_the_first_part_stays_whatever_the_time_allows(
         return int(json.loads((output / name / "profile.json").read_text())["n_folds"])
 
     fit(data, study_name="hurried", n_trials=1)
-    assert n_folds("hurried") == 1
     settings = {"study_name": "split", "strategies": "bottleneck"}
     fit(data, n_trials=1, time_budget_s=None, **settings)
-    assert n_folds("split") > 1
+    assert n_folds("split") > n_folds("hurried")
     fit(data, n_trials=2, **settings)
-    assert n_folds("split") > 1
+    assert n_folds("split") > n_folds("hurried")
 
 
 def test_with_its_trials_used_up_a_study_decides_anew_without_a_search(
@@ -332,6 +331,7 @@ def test_trials_that_the_storage_does_not_know_are_not_written_over(
     assert len(TrialStore(copy / "trials").load()) == 3
 
 
+@pytest.mark.slow
 def test_a_warm_start_is_told_and_tagged(fit: Fit, data: Data, output: Path, first: Path) -> None:
     separate = output / "warm"  # other fits of this module would serve, too
     shutil.copytree(first, separate / "earlier")

@@ -26,7 +26,7 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "--worker-cpus", "2", "--worker-gpus", "0.5",
         "--output", tmp_path, "--disk-cache", "1.5", "--memory-cache", "0",
         "--tracking-uri", "http://localhost:1", "--study-name", "one",
-        "--no-warm-start", "--trust-paths", "--max-unreadable", "0.3",
+        "--register", "clothes", "--no-warm-start", "--trust-paths", "--max-unreadable", "0.3",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     dataset, settings = api.calls[0]
@@ -55,6 +55,8 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "memory_cache_gb": 0.0,
         "tracking_uri": "http://localhost:1",
         "study_name": "one",
+        "register": "clothes",
+        "space": {},
         "warm_start": False,
         "trust_paths": True,
         "max_unreadable": 0.3,

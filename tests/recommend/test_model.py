@@ -122,6 +122,7 @@ def test_the_folder_of_a_fit_is_taken_too(saved: Path) -> None:
     assert load(saved.parent).model_path == saved
 
 
+@pytest.mark.slow
 def test_export_is_checked_on_one_s_own_pictures(
     recommendation: Recommendation, pictures: NDArray[np.uint8], tmp_path: Path
 ) -> None:

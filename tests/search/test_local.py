@@ -70,6 +70,7 @@ class Watch(Progress):
         self.notes.append(message)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(prepared: Prepared, make_spec: Callable[..., Any]) -> None:
     spec: StudySpec = make_spec(strategies=("scratch",), n_trials=7)
     create_study(spec, prepared.profile)

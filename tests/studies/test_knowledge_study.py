@@ -97,6 +97,7 @@ def test_deviations_are_found(found: Knowledge) -> None:
     assert own["finetune"].arm < 0.3
 
 
+@pytest.mark.slow
 def test_what_one_backbone_never_ran_is_no_worse_for_it() -> None:
     """One backbone is better throughout; a recipe that only the other ran isn't blamed for that."""
     frame = made_up(12)
@@ -112,6 +113,7 @@ def test_what_one_backbone_never_ran_is_no_worse_for_it() -> None:
     assert a - drawn == pytest.approx(1.0, abs=0.25)
 
 
+@pytest.mark.slow
 def test_what_failed_to_learn_is_bad_however_bad() -> None:
     frame = made_up(8)
     failed = (frame["strategy"] == "scratch") & (frame["dataset"].isin(["d0", "d3"]))

@@ -136,7 +136,9 @@ def test_rows_survive_lines_and_the_file(
 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="../shared/data is absent")
-@pytest.mark.parametrize("dataset", ["weather4", "fsdd_spectrograms10"])
+@pytest.mark.parametrize(
+    "dataset", [pytest.param("weather4", marks=pytest.mark.slow), "fsdd_spectrograms10"]
+)
 def test_test_sets_are_fixed_and_share_no_group(dataset: str, tmp_path: Path) -> None:
     small, large = (
         open_task(TaskName(dataset, n), EMBEDDED, tmp_path / "cache") for n in (100, 300)
