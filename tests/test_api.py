@@ -211,7 +211,7 @@ def test_only_the_results_are_left_on_disk(fitted: Fitted, output: Path) -> None
     left = {path.name for path in fitted.folder.iterdir()}
     assert left == {
         *("profile.json", "analysis.html", "trials", "decision.json", "report.html", "model"),
-        *("study.json", "split.npz", ".lock", "mlflow"),
+        *("study.json", "split.npz", ".lock", "mlflow", "served", "evaluation"),
     }
     assert not list(fitted.folder.rglob("*.part*"))
     assert {"optuna.db", "mlflow.db", "mlartifacts"} <= {path.name for path in output.iterdir()}
