@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-SLOW = {"scikit-learn.md", "export.md"}
-"""Pages that fit several models, or translate one into other formats."""
+SLOW = {"scikit-learn.md", "export.md", "backbone.md"}
+"""Pages that fit several models, translate one into other formats, or look with a large one."""
 QUICK = {"time_budget_s": None, "n_trials": 1, "strategies": "bottleneck", "warm_start": False}
 """What the pages' fits are cut down to."""
 
@@ -53,9 +54,10 @@ def quick_fit(place: Path, weights_file: Path) -> Any:
     real = autotl.fit
 
     def fit(dataset: Any, **settings: Any) -> Any:
-        space = {k: v for k, v in (settings.get("space") or {}).items() if "bottleneck." in k}
-        names = {k: settings[k] for k in ("study_name", "register") if k in settings}
-        quick = {**QUICK, **names, "space": space, "backbones": f"resnet10t@{weights_file}"}
+        given = {k: v for k, v in settings.get("space", {}).items() if "bottleneck." in k}
+        space = given or {"bottleneck.layers": "last"}  # so that it is a timm model, too
+        named = {"register": settings.get("register")}
+        quick = {**QUICK, **named, "space": space, "backbones": f"resnet10t@{weights_file}"}
         key = f"{dataset if isinstance(dataset, str) else id(dataset)} {quick}"
         if key not in made:
             made[key] = real(dataset, output_dir=place / "autotl-runs", **quick)
@@ -77,9 +79,16 @@ def quick_fit(place: Path, weights_file: Path) -> Any:
     ],
 )
 def test_every_block_runs(
-    page: Path, place: Path, quick_fit: Any, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    place: Path,
+    quick_fit: Any,
+    weights_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(place)
+    if page.name == "tutorial.md":
+        small = functools.partial(autotl.analyze, backbones=f"resnet10t@{weights_file}")
+        monkeypatch.setitem(autotl.__dict__, "analyze", small)
     if page.name != "scikit-learn.md":  # that one's fits are small by themselves
         monkeypatch.setitem(autotl.__dict__, "fit", quick_fit)
     known: dict[str, Any] = {"autotl": autotl}

@@ -39,7 +39,10 @@ class UsageMonitor:
         self._stop.set()
 
     def _run(self) -> None:
+        import psutil
+
         monitors = _monitors()
+        psutil.cpu_percent()  # since the last call of this thread; of the first it would be 0
         step = 0
         while not self._stop.wait(_interval_s()):
             self._log(measure(monitors, self._folder), step)
