@@ -83,12 +83,11 @@ def settings_of(config: FitConfig, prepared: Prepared, *, test: Any, group: Any)
     """What a fit was asked for, as a study file has it; ``in_memory`` names what no file can hold.
 
     Args:
-        config: the settings; of a tracking store, one without a password is kept.
+        config: the settings; places with a password in them are left out.
         prepared: the data set.
         test: the test set as it was given.
         group: the groups as they were given.
     """
-    uri = config.tracking_uri
     data = prepared.source or (prepared.name if prepared.name in BUILT_IN else None)
     test_place = str(Path(test).expanduser().absolute()) if isinstance(test, str | Path) else None
     in_memory = {"data": data is None, "test": test is not None and test_place is None}
@@ -96,9 +95,14 @@ def settings_of(config: FitConfig, prepared: Prepared, *, test: Any, group: Any)
     return {
         **config.model_dump(mode="json", exclude={"output_dir", "study_name"}),
         **{"data": data, "test": test_place},
-        "tracking_uri": uri if uri is None or without_password(uri) == uri else None,
+        "tracking_uri": _without_secret(config.tracking_uri),
+        "storage": _without_secret(config.storage),
         "in_memory": [name for name, is_in_memory in in_memory.items() if is_in_memory],
     }
+
+
+def _without_secret(uri: str | None) -> str | None:
+    return None if uri and without_password(uri) != uri else uri
 
 
 def _record_preparation(

@@ -31,19 +31,22 @@ def compare(one: PastStudy, other: PastStudy) -> dict[str, Pairs]:
     }
 
 
-def show_comparison(output: Path, one: str, other: str, *, as_json: bool) -> None:
+def show_comparison(
+    output: Path, one: str, other: str, storage: str | None = None, *, as_json: bool
+) -> None:
     """Print the comparison of two studies: a table, or one line of JSON.
 
     Args:
         output: their folder.
         one: name of a study.
         other: name of another one.
+        storage: where their trials are, if not in the folder.
         as_json: whether to print JSON.
 
     Raises:
         InputError: if there is no such study.
     """
-    history = History(output)
+    history = History(output, storage)
     sections = compare(history.study(one), history.study(other))
     if as_json:
         write_json({"studies": [one, other], **sections})

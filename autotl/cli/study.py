@@ -79,6 +79,7 @@ def resume(
     trials: options.Trials = None,
     output: options.Output = None,
     workers: options.Workers = None,
+    storage: options.Storage = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -87,7 +88,8 @@ def resume(
     from autotl.cli.settings import from_options, given
     from autotl.cli.study_file import study_of_file, study_of_name
 
-    overrides = {"time_budget_s": budget, "n_trials": trials, "workers": workers}
+    overrides: dict[str, Any] = {"time_budget_s": budget, "n_trials": trials, "workers": workers}
+    overrides["storage"] = storage
     from_options({**overrides, "output_dir": output})
     if Path(which).suffix in (".yaml", ".yml"):
         config = study_of_file(Path(which), output, given(overrides))
@@ -141,13 +143,14 @@ def compare(
     one: Name,
     other: Name,
     output: options.Output = None,
+    storage: options.Storage = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """Show what differs between two studies: data, settings, space; verdict, scores, cost."""
     from autotl.cli.compare import show_comparison
 
-    show_comparison(output or options.DEFAULT_OUTPUT, one, other, as_json=as_json)
+    show_comparison(output or options.DEFAULT_OUTPUT, one, other, storage, as_json=as_json)
 
 
 @study.command("export")
@@ -163,12 +166,13 @@ def export(
         ),
     ],
     output: options.Output = None,
+    storage: options.Storage = None,
     debug: options.Debug = False,
 ) -> None:
     """Write a study's trials to a file."""
     from autotl.cli.study_table import export_study
 
-    export_study(output or options.DEFAULT_OUTPUT, name, file)
+    export_study(output or options.DEFAULT_OUTPUT, name, file, storage)
 
 
 @study.command("schema")

@@ -120,7 +120,7 @@ def study_of_file(path: Path, output: Path | None, overrides: Mapping[str, Any])
     """
     place = {} if output is None else {"output_dir": output}
     config = read_study(path, {**overrides, **place})
-    history = History(config.output_dir)
+    history = History(config.output_dir, config.storage)
     if config.study_name is not None:
         history.study(config.study_name)
         return config
@@ -148,7 +148,9 @@ def study_of_name(name: str, output: Path, overrides: Mapping[str, Any]) -> Stud
     """
     from autotl.config import StudyFile, make_config
 
-    settings = dict(History(output).study(name).kept().get("settings") or {})
+    settings = dict(
+        History(output, overrides.get("storage")).study(name).kept().get("settings") or {}
+    )
     if not settings:
         raise InputError(
             f"study {name!r} in {output} has kept no settings; go on with it by the command that "

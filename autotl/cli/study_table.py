@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 _KINDS = (".csv", ".parquet", ".json")
 
 
-def export_study(output: Path, name: str, file: Path) -> None:
+def export_study(output: Path, name: str, file: Path, storage: str | None = None) -> None:
     """Write a study to a file; its ending says how. The file is whole or not there.
 
     Args:
         output: folder of the study.
         name: of the study.
         file: ``.csv`` or ``.parquet`` for a row per trial, ``.json`` for all of it.
+        storage: where its trials are, if not in the folder.
 
     Raises:
         InputError: if there is no such study, or the file is of another kind or can't be written.
     """
     if file.suffix not in _KINDS:
         raise unknown("ending of a file", file.suffix, _KINDS)
-    study = History(output).study(name)
+    study = History(output, storage).study(name)
     place = file.expanduser()
     part = place.with_name(f"{place.name}.part")
     try:
