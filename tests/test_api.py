@@ -217,6 +217,7 @@ def test_only_the_results_are_left_on_disk(fitted: Fitted, output: Path) -> None
     assert {"optuna.db", "mlflow.db", "mlartifacts"} <= {path.name for path in output.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_new_process_predicts_the_same(
     fitted: Fitted, pictures: NDArray[np.uint8], tmp_path: Path
 ) -> None:

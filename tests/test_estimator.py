@@ -195,7 +195,7 @@ def test_lengths_and_labels_are_checked(fake_fit: list[Any], pictures: NDArray[n
     assert not fake_fit
 
 
-@pytest.mark.parametrize("width", [3, 7])
+@pytest.mark.parametrize("width", [3, pytest.param(7, marks=pytest.mark.slow)])
 def test_narrow_grey_pictures_are_a_stack(width: int, weights_file: Path) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(24) % 2

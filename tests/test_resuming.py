@@ -228,6 +228,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing is tidied up after it."""
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on(
     fit: Fit, data: Data, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

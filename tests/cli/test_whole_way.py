@@ -96,6 +96,7 @@ def test_the_model_predicts_in_a_new_process(fitted, pictures, tmp_path):
     assert float(rows[0]["red"]) + float(rows[0]["blé bleu"]) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_study_name_is_not_used_twice(fitted, pictures):
     output, _ = fitted
     done = autotl("fit", pictures, "--output", output, "--study-name", "one")
