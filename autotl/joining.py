@@ -101,7 +101,7 @@ def publish(
         test=prepared.test_source,
         folder=str(place.folder),
         split=_digest(place.folder / SPLIT),
-        config=values | {"backbones": list(prepared.task.backbones), "space": config.plain_space},
+        config=values | {"backbones": list(prepared.task.backbones)},
         backbones={name: _with_whole_path(name) for name in prepared.task.backbones},
         device_type=prepared.task.device.type,
         profile=prepared.profile.as_json(),

@@ -37,7 +37,7 @@ class PatientStorage(RDBStorage):
 
     A request that was cut off may have been carried out, and is repeated: attributes, parameters
     and reports are the same twice, an end that was told before counts as told, and a trial that was
-    created for nobody is one of those that :mod:`autotl.search.pulse` gives to somebody else.
+    created for nobody is one of those that :mod:`autotl.search.watcher` gives to somebody else.
     """
 
     def set_trial_state_values(

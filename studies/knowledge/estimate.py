@@ -45,11 +45,13 @@ def arm_of(strategy: str, name: str, backbone: str) -> Arm:
     return Arm(strategy, DRAWN if name.startswith("sobol") else name, backbone)
 
 
-def n_trained(rows: pd.DataFrame) -> float:
-    """Samples that a trial of a task trains on, by its rows."""
-    n_folds = float(rows["n_folds"].iloc[0])
-    held_out = 1.0 / n_folds if n_folds > 1 else HELD_OUT
-    return float(rows["n_development"].iloc[0]) * (1.0 - held_out)
+def n_trained(n_development: float, n_folds: float) -> float:
+    """Samples that a trial of a task trains on."""
+    return n_development * (1.0 - (1.0 / n_folds if n_folds > 1 else HELD_OUT))
+
+
+def _n_trained(rows: pd.DataFrame) -> float:
+    return n_trained(float(rows["n_development"].iloc[0]), float(rows["n_folds"].iloc[0]))
 
 
 def _arms(rows: pd.DataFrame) -> list[Arm]:
@@ -116,7 +118,7 @@ class _Problem:
         self.logits = bounded(logits, float(np.quantile(logits, _BEST)))
         p = expit(self.logits)
         self.noise = _PAIRED / (n_test * p * (1.0 - p))
-        decades = float(np.log10(n_trained(rows))) - MIDDLE
+        decades = float(np.log10(_n_trained(rows))) - MIDDLE
         self.design = columns.design(self.arms, decades)
 
 
@@ -209,19 +211,23 @@ def _noise(frame: pd.DataFrame) -> tuple[float, float]:
     return float(np.median(within)), max(0.0, float(np.median(between)))
 
 
-def left_out_of(rows: pd.DataFrame, figures: pd.DataFrame) -> tuple[LeftOut, ...]:
+def left_out_of(
+    dataset: str, n_train: int, n_samples: float, figures: pd.DataFrame
+) -> tuple[LeftOut, ...]:
     """What the analyzer knows of the backbones of a task.
 
     Args:
-        rows: the task's rows of the table.
+        dataset: names the task.
+        n_train: likewise.
+        n_samples: that a trial trains on, which the analyzer looks at.
         figures: the analyzer's, of any tasks.
     """
     own = figures[
-        (figures["dataset"] == rows["dataset"].iloc[0])
-        & (figures["n_train"] == rows["n_train"].iloc[0])
+        (figures["dataset"] == dataset)
+        & (figures["n_train"] == n_train)
         & figures["linear_accuracy"].notna()
     ]
-    n = min(MAX_SCORED, round(n_trained(rows)))
+    n = min(MAX_SCORED, round(n_samples))
     pairs = own[["backbone", "linear_accuracy"]].itertuples(index=False)
     return tuple(LeftOut(str(name), float(accuracy), n) for name, accuracy in pairs)
 
@@ -233,10 +239,11 @@ def _left_out_noise(frame: pd.DataFrame, figures: pd.DataFrame) -> float:
     make logits that are far off.
     """
     off = []
-    for _, rows in frame.groupby(["dataset", "n_train"]):
+    for (dataset, n_train), rows in frame.groupby(["dataset", "n_train"]):
         own = rows[(rows["strategy"] == LEFT_OUT[0]) & (rows["name"] == LEFT_OUT[1])]
         tests = dict(zip(own["backbone"], own["test"], strict=True))
-        told = [entry for entry in left_out_of(rows, figures) if entry.backbone in tests]
+        every = left_out_of(str(dataset), int(n_train), _n_trained(rows), figures)
+        told = [entry for entry in every if entry.backbone in tests]
         if len(told) < 2:
             continue
         n_test = float(rows["n_test"].iloc[0])

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -90,20 +89,14 @@ class Ours(Search):
         self._prices = {arm: float(np.median(own)) for arm, own in prices.items()}
         single = view.n_train >= 1000  # one fold
         n_validated = round(view.n_development * (HELD_OUT if single else 1))
-        rows = pd.DataFrame(
-            {
-                "dataset": [view.dataset],
-                "n_train": [view.n_train],
-                "n_development": [view.n_development],
-                "n_folds": [N_FOLDS[view.n_train]],
-            }
-        )
+        n_samples = n_trained(view.n_development, N_FOLDS[view.n_train])
+        told = left_out_of(view.dataset, view.n_train, n_samples, view.figures)
         self._allocation = Allocation(
             knowledge(view),
             view.metric,
-            n_trained(rows),
+            n_samples,
             n_validated,
-            left_out=left_out_of(rows, view.figures) if analysed else (),
+            left_out=told if analysed else (),
         )
         self._priced = priced
         self._pruner = StrategyPruner(view.metric, (n_validated,))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
+import pytest
 import torch
 
 from autotl.backbones.speed import Speed, autocast, measure_forward, measure_speed
@@ -25,6 +29,25 @@ def test_speed_is_measured_without_a_trace(
     assert list(speed.forward_to) == sorted(speed.forward_to)
     assert all(seconds > 0 for seconds in speed.train_from)
     assert len(speed.forward_to) == len(speed.train_from) == backbone.num_stages + 1
+
+
+def test_a_precision_that_is_emulated_is_not_timed(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convolve = torch.nn.functional.conv2d
+
+    def slow_in_bf16(x: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        if x.dtype == torch.bfloat16:
+            time.sleep(0.02)
+        return convolve(x.float(), rest[0].float(), *rest[1:], **options)
+
+    def refuse(precision: str, device: torch.device) -> AbstractContextManager[object]:
+        assert precision == "fp32"
+        return autocast(precision, device)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", slow_in_bf16)
+    monkeypatch.setattr("autotl.backbones.speed.autocast", refuse)
+    assert measure_speed(backbone, CPU).precision == "fp32"
 
 
 def test_scratch_only_backbones_are_measured_too(backbone: Backbone) -> None:
