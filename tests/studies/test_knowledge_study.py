@@ -11,7 +11,7 @@ import pytest
 
 from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge
 from studies.knowledge.__main__ import main
-from studies.knowledge.estimate import arm_of, estimate
+from studies.knowledge.estimate import _left_out_noise, arm_of, estimate, left_out_of
 
 TRUE = Knowledge(
     means={
@@ -162,3 +162,23 @@ def test_the_command_writes_what_the_search_reads(
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["tasks"] == 6
     assert Knowledge.from_json(json.loads((tmp_path / "made.json").read_text())).noise > 0
+
+
+def test_the_noise_of_what_is_left_out_is_found_beside_its_offset() -> None:
+    """Two backbones' accuracies, drawn with twice the binomial variance and shifted together."""
+    rng = np.random.default_rng(0)
+    rows, figures = [], []
+    for k in range(400):
+        common = {"dataset": f"d{k}", "n_train": 300, "n_development": 300, "n_folds": 3}
+        shift = rng.normal(0, 0.8)
+        for backbone in ("one", "two"):
+            p = rng.uniform(0.4, 0.7)
+            logit = np.log(p / (1 - p)) + shift + rng.normal(0, np.sqrt(2 / (200 * 0.25)))
+            named = {"strategy": "bottleneck", "name": "last_4-svm", "backbone": backbone}
+            rows.append({**common, **named, "test": p, "n_test": 10**6})
+            told = {"backbone": backbone, "linear_accuracy": 1 / (1 + np.exp(-logit))}
+            figures.append({**common, **told})
+    frame, measured = pd.DataFrame(rows), pd.DataFrame(figures)
+    assert _left_out_noise(frame, measured) == pytest.approx(2.0, rel=0.25)
+    assert [e.n_samples for e in left_out_of("d0", 300, 200.0, measured)] == [200, 200]
+    assert _left_out_noise(frame, measured[measured["backbone"] == "one"]) == np.inf
