@@ -29,6 +29,7 @@ from autotl.recommend.page import page_place, write_page
 from autotl.recording import hand_over, settings_of, start_run
 from autotl.resuming import TEST_READ_BEFORE, EarlierPart
 from autotl.runtime import NEVER, Deadline
+from autotl.search.budget import before_closing
 from autotl.search.evidence import gather_evidence
 from autotl.search.executors.ray import require_ray
 from autotl.search.records import TrialStore
@@ -58,6 +59,7 @@ def fit(
     worker_cpus: float = 1.0,
     worker_gpus: float = 0.0,
     output_dir: str | Path = DEFAULT_OUTPUT,
+    disk_quota_gb: float | None = None,
     disk_cache_gb: float | None = None,
     memory_cache_gb: float | None = None,
     tracking_uri: str | None = None,
@@ -106,6 +108,9 @@ def fit(
         worker_cpus: that a worker asks Ray for.
         worker_gpus: that a worker asks Ray for; 0.5: two share a GPU.
         output_dir: everything that is written lies below it.
+        disk_quota_gb: GB for everything below ``output_dir``: models of earlier fits' trials and
+            the cache make room, what those fits recommend stays; if that isn't enough, an error
+            says how much is. None: no limit but the cache's.
         disk_cache_gb: GB below ``output_dir`` for what later fits can use again, decoded pictures
             above all; None: a tenth of the free disk, at most 20; 0: nothing is kept on disk.
         memory_cache_gb: GB of memory for activations of frozen networks; None: a quarter of what is
@@ -145,7 +150,8 @@ def fit(
             **{"workers": workers, "output_dir": output_dir, "tracking_uri": tracking_uri},
             **{"storage": storage, "executor": executor, "ray_address": ray_address},
             **{"worker_cpus": worker_cpus, "worker_gpus": worker_gpus},
-            **{"disk_cache_gb": disk_cache_gb, "memory_cache_gb": memory_cache_gb},
+            **{"disk_quota_gb": disk_quota_gb, "disk_cache_gb": disk_cache_gb},
+            "memory_cache_gb": memory_cache_gb,
             **{"study_name": study_name, "register_as": register},
             **{"warm_start": warm_start, "space": space or {}},
             **{"trust_paths": trust_paths, "max_unreadable": max_unreadable},
@@ -167,9 +173,11 @@ def fit(
         prepared = prepare(dataset, test, group, config, place.cache, deadline, progress, earlier)
         refuse_outside(config.space, config.strategy_names, prepared.profile)
         settings = settings_of(config, prepared, test=test, group=group)
+        opening = time.monotonic()
         run = start_run(place, config, prepared, started, settings, earlier)
+        closing = before_closing(deadline, time.monotonic() - opening)
         try:
-            finished, told = search(prepared, config, place, run, deadline, progress)
+            finished, told = search(prepared, config, place, run, closing, progress)
             task, profile = prepared.task, prepared.profile
             evidence = gather_evidence(
                 place.trials,
@@ -178,7 +186,7 @@ def fit(
                 task,
                 profile,
                 run,
-                deadline,
+                closing,
                 progress,
                 interrupted=not finished,
             )
@@ -200,7 +208,7 @@ def fit(
                 costs=costs_by_rule(evidence.records, task, deadline),
             )
             model, notes = refit(
-                decision, task, place, deadline, progress, interrupted=evidence.interrupted
+                decision, task, place, closing, progress, interrupted=evidence.interrupted
             )
             notes = (*decision.notes, *told, *evidence.notes, *notes)
             if earlier is not None and earlier.test_was_read:

@@ -83,6 +83,7 @@ class FitConfig(Settings):
         worker_cpus: that a worker on Ray asks for.
         worker_gpus: that a worker on Ray asks for; 0.5: two share one.
         output_dir: where everything is written.
+        disk_quota_gb: GB for everything below ``output_dir``; None: no limit but the cache's.
         disk_cache_gb: GB for what later fits can use again, decoded pictures above all; None: a
             tenth of the free disk, at most 20; 0: nothing is kept on disk.
         memory_cache_gb: GB of memory for activations; None: a quarter of what is available; 0:
@@ -118,6 +119,7 @@ class FitConfig(Settings):
     worker_cpus: float = Field(default=1.0, ge=0, le=1024, allow_inf_nan=False)
     worker_gpus: float = Field(default=0.0, ge=0, le=64, allow_inf_nan=False)
     output_dir: Path = DEFAULT_OUTPUT
+    disk_quota_gb: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
     disk_cache_gb: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
     memory_cache_gb: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
     tracking_uri: str | None = None

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
+from autotl.allowance import cache_quota, memory_cache_bytes
 from autotl.analysis.profile import DatasetProfile
 from autotl.backbones.zoo import open_backbone
 from autotl.config import FitConfig, make_config
@@ -28,14 +29,7 @@ from autotl.data import read_dataset as read_table
 from autotl.errors import InputError
 from autotl.metrics import resolve_metric
 from autotl.naming import BackboneName
-from autotl.preparation import (
-    Prepared,
-    decode,
-    disk_quota,
-    memory_cache_bytes,
-    name_of,
-    speeds_of,
-)
+from autotl.preparation import Prepared, decode, name_of, speeds_of
 from autotl.progress import Progress
 from autotl.resuming import EarlierPart
 from autotl.reuse.activations import ActivationStore
@@ -91,8 +85,10 @@ def publish(
         place: of the fit.
         run_id: of its record.
     """
-    private = {"storage", "tracking_uri", "output_dir"}
+    private = {"storage", "tracking_uri", "output_dir", "disk_quota_gb"}
     values = config.model_dump(mode="json", exclude=private)
+    if config.disk_quota_gb is not None:
+        values["disk_cache_gb"] = prepared.task.store.disk_limit_bytes / 1e9
     from_memory = not prepared.source or prepared.test_source == ""
     published = PublishedStudy(
         version=version("autotl"),
@@ -211,7 +207,7 @@ def prepare_task(
     if differences:
         listed = "".join(f"\n  - {difference}" for difference in differences)
         raise InputError(f"what study {earlier.name!r} is about is different here:{listed}")
-    quota = disk_quota(config, (here.cache or cache).expanduser().absolute())
+    quota = cache_quota(config, (here.cache or cache).expanduser().absolute())
     table, stores = decode(table, backbones, quota, limits, progress)
     split = earlier.split
     n_read, n_expected = len(table), len(split.development) + len(split.test)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from autotl.allowance import make_room, memory_cache_bytes
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.ranking import MAX_CANDIDATES, RankedBackbone
 from autotl.backbones.speed import Speed, Way, measure_forward, measure_speed
@@ -45,16 +46,12 @@ from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
 from autotl.reuse.quota import DiskQuota
 from autotl.reuse.ways import keep_way, known_way
-from autotl.runtime import Deadline, free_disk_bytes, free_memory_bytes, resolve_device
+from autotl.runtime import Deadline, resolve_device
 from autotl.search.budget import CLOSING_S, MIN_EPOCHS, affordable_epochs
 from autotl.strategies.base import Task
 
-DISK_SHARE, MAX_DISK_BYTES = 0.1, 20 * 10**9
-"""Of the free disk, and at most, for the cache where nobody has said how much."""
 HURRIED_S = 30.0
 """With less time than this, no precisions are compared."""
-MEMORY_SHARE = 0.25
-"""Of the available memory, likewise."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ def prepare(
         earlier.refuse_others(name_of(dataset), table, backbones, config)
 
     progress.phase("decode", deadline.shown_s)
-    quota = disk_quota(config, folder)
+    quota = make_room(config, folder, backbones, "" if earlier is None else earlier.name)
     limits = Limits(config.trust_paths, config.max_unreadable)
     table, stores = decode(table, backbones, quota, limits, progress)
     first = next(iter(stores.values()))
@@ -237,27 +234,6 @@ def prepare(
         links=links,
         test_source=None if test is None else source_of(test),
     )
-
-
-def disk_quota(config: FitConfig, folder: Path) -> DiskQuota:
-    """The cache folder with its limit.
-
-    By default that is a tenth of what would be free without the cache, so that a full cache doesn't
-    lower its own limit.
-    """
-    if config.disk_cache_gb is not None:
-        return DiskQuota(folder, int(config.disk_cache_gb * 1e9))
-    held = sum(entry.n_bytes for entry in DiskQuota(folder, 0).entries())
-    return DiskQuota(
-        folder, min(MAX_DISK_BYTES, int(DISK_SHARE * (free_disk_bytes(folder) + held)))
-    )
-
-
-def memory_cache_bytes(config: FitConfig, device: torch.device) -> int:
-    """The device's memory that activations may take; by default a quarter of what is free now."""
-    if config.memory_cache_gb is not None:
-        return int(config.memory_cache_gb * 1e9)
-    return int(MEMORY_SHARE * free_memory_bytes(device))
 
 
 def name_of(dataset: Any) -> str:

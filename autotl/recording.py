@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotl.allowance import tidy_up
 from autotl.analysis.analysis import analyse
 from autotl.config import FitConfig
 from autotl.data import Split
@@ -218,6 +219,9 @@ def hand_over(
     if config.register_as is not None and place.served.is_dir():
         run.register_model(config.register_as, place.served.name)
     run.end(state, wait_s=min(max(deadline.left_s(), _MIN_WAIT_S), _MAX_WAIT_S))
+    finalists = [s.best for s in decision.strategies if s.best is not None]
+    TrialStore(place.trials).keep_models(finalists)
+    tidy_up(config, place)
     return recommendation
 
 

@@ -26,12 +26,12 @@ STUDY = "study.json"
 """What a fit's study is about; written when its preparation is done, and so a sign of that."""
 SPLIT = "split.npz"
 LOCK = ".lock"
-_RESERVE = ".reserve"
+RESERVE = ".reserve"
 _RESERVE_BYTES = 32 * 2**20
 """Kept for the report and the model, should the disk be full in the end."""
 _RESERVE_SHARE = 0.25
 """Of what is free, at most."""
-_BEFORE_THE_STUDY = {LOCK, _RESERVE, "profile.json", "quarantine.json", ANALYSIS, SPLIT, SPOOL}
+_BEFORE_THE_STUDY = {LOCK, RESERVE, "profile.json", "quarantine.json", ANALYSIS, SPLIT, SPOOL}
 """What a fit that was killed in its preparation may leave in its folder."""
 _OPTUNA, _MLFLOW, _ARTIFACTS = "optuna.db", "mlflow.db", "mlartifacts"
 _RESERVED = (_OPTUNA, _MLFLOW, _ARTIFACTS, CACHE)
@@ -177,12 +177,12 @@ class Workspace:
     def make_room(self) -> None:
         """Give back what was reserved for the end of a fit on a full disk."""
         with suppress(OSError):
-            (self.folder / _RESERVE).unlink()
+            (self.folder / RESERVE).unlink()
 
     def _reserve(self) -> None:
         """Take some room that the end of the fit may need; where there is little, less of it."""
         n_bytes = int(min(_RESERVE_BYTES, _RESERVE_SHARE * free_disk_bytes(self.folder)))
-        with suppress(OSError, ValueError), (self.folder / _RESERVE).open("wb") as file:
+        with suppress(OSError, ValueError), (self.folder / RESERVE).open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, n_bytes)
 
     def _holds_study(self) -> bool:

@@ -55,6 +55,7 @@ def test_unknown_keys_are_refused_without_make_config_too() -> None:
         ("seed", 2**31),
         ("workers", 0),
         ("workers", 257),
+        ("disk_quota_gb", 0),
         ("disk_cache_gb", -0.1),
         ("disk_cache_gb", float("inf")),
         ("disk_cache_gb", float("nan")),

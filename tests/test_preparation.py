@@ -25,7 +25,7 @@ from autotl.backbones.weights import read_header, read_state
 from autotl.config import make_config
 from autotl.data import pictures as pictures_module
 from autotl.errors import BackboneUnavailableError, InputError
-from autotl.preparation import Prepared, disk_quota, memory_cache_bytes, name_of, prepare
+from autotl.preparation import Prepared, name_of, prepare
 from autotl.progress import Progress
 from autotl.reuse.activations import ActivationStore
 from autotl.runtime import Deadline
@@ -405,32 +405,6 @@ def test_auto_goes_on_without_what_the_hub_does_not_give(
 )
 def test_the_name_of_a_data_set(dataset: Any, name: str) -> None:
     assert name_of(dataset) == name
-
-
-def test_the_default_cache_is_a_tenth_of_the_free_disk_and_at_most_20_gb(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    free = [50_000_000_000]
-    monkeypatch.setattr(preparation, "free_disk_bytes", lambda folder: free[0])
-    assert disk_quota(make_config({}), tmp_path).max_bytes == 5_000_000_000
-    (tmp_path / "x.rows").write_bytes(b"x" * 2**20)
-    free[0] -= 2**20  # what the cache holds itself doesn't lower its limit
-    assert disk_quota(make_config({}), tmp_path).max_bytes == 5_000_000_000
-    free[0] = 10**12
-    assert disk_quota(make_config({}), tmp_path).max_bytes == 20_000_000_000
-    for given in (0, 0.25, 30):
-        quota = disk_quota(make_config({"disk_cache_gb": given}), tmp_path)
-        assert quota.max_bytes == given * 10**9
-        assert quota.folder == tmp_path
-
-
-def test_the_default_memory_is_a_quarter_of_what_is_available(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(preparation, "free_memory_bytes", lambda _: 4_000_000)
-    assert memory_cache_bytes(make_config({}), CPU) == 1_000_000
-    assert memory_cache_bytes(make_config({"memory_cache_gb": 0}), CPU) == 0
-    assert memory_cache_bytes(make_config({"memory_cache_gb": 2.5}), CPU) == 2_500_000_000
 
 
 @pytest.fixture

@@ -122,6 +122,15 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", metavar="DIR", help="Where everything is written. autotl-runs."),
 ]
+DiskQuota = Annotated[
+    float | None,
+    typer.Option(
+        "--disk-quota",
+        metavar="GB",
+        help="For everything in the output folder: trials' models of earlier fits and the cache "
+        "make room. No limit but the cache's.",
+    ),
+]
 DiskCache = Annotated[
     float | None,
     typer.Option(

@@ -24,6 +24,7 @@ OPTIONS = {
     "ray_address": "--ray-address",
     "worker_cpus": "--worker-cpus",
     "worker_gpus": "--worker-gpus",
+    "disk_quota_gb": "--disk-quota",
     "disk_cache_gb": "--disk-cache",
     "memory_cache_gb": "--memory-cache",
     "max_unreadable": "--max-unreadable",

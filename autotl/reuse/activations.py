@@ -273,6 +273,11 @@ class ActivationStore:
         """Bytes of all that the cache holds on disk, decoded pictures included."""
         return 0 if self._quota is None else sum(e.n_bytes for e in self._quota.entries())
 
+    @property
+    def disk_limit_bytes(self) -> int:
+        """What may be kept on disk."""
+        return 0 if self._quota is None else self._quota.max_bytes
+
     def _pooled(
         self,
         backbone: Backbone,

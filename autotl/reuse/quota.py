@@ -86,22 +86,36 @@ class GreedyDual:
             The entries that had to go, which aren't kept any more; None, and nothing has changed,
             if it is larger than the limit or than what isn't pinned leaves.
         """
-        others = [other for other in self.kept if other != name]
-        excess = sum(self.kept[other].n_bytes for other in others) + n_bytes - self.max_bytes
+        own = self.kept[name].n_bytes if name in self.kept else 0
+        gone = self.shrink(n_bytes - own, {name, *pinned})
+        if gone is not None:
+            self.kept[name] = Entry(name, n_bytes, seconds)
+            self.touch(name)
+        return gone
+
+    def shrink(self, n_more: int = 0, pinned: Collection[str] = ()) -> list[str] | None:
+        """Let go what is over the limit.
+
+        Args:
+            n_more: bytes that there should be room for.
+            pinned: as for :meth:`admit`.
+
+        Returns:
+            As for :meth:`admit`.
+        """
+        excess = self.n_bytes + n_more - self.max_bytes
         gone: list[str] = []
-        for other in sorted(others, key=self.credits.__getitem__):
+        for name in sorted(self.kept, key=self.credits.__getitem__):
             if excess <= 0:
                 break
-            if other not in pinned:
-                gone.append(other)
-                excess -= self.kept[other].n_bytes
+            if name not in pinned:
+                gone.append(name)
+                excess -= self.kept[name].n_bytes
         if excess > 0:
             return None
-        for other in gone:
-            self.clock = max(self.clock, self.credits[other])
-            self.remove(other)
-        self.kept[name] = Entry(name, n_bytes, seconds)
-        self.touch(name)
+        for name in gone:
+            self.clock = max(self.clock, self.credits[name])
+            self.remove(name)
         return gone
 
     def touch(self, name: str) -> None:
@@ -169,11 +183,19 @@ class DiskQuota:
         if gone is None:
             say_once(
                 self.folder,
-                f"the cache {self.folder} may hold {self.max_bytes / 1e9:.2f} GB, but "
-                f"{n_bytes / 1e9:.2f} GB are needed: what doesn't fit is computed again each time "
-                "(a larger disk_cache_gb changes that)",
+                f"the cache {self.folder} may hold {self.max_bytes / 1e6:,.1f} MB, but "
+                f"{n_bytes / 1e6:,.1f} MB are needed: what doesn't fit is computed again each time "
+                "(a larger disk_cache_gb, or disk_quota_gb, changes that)",
             )
         return gone is not None
+
+    def shrink(self) -> None:
+        """Delete what is over the limit, which may have been a larger one before."""
+        if not self.folder.is_dir():
+            return
+        with suppress(OSError, NotImplementedError), self._changing() as rule:
+            for name in rule.shrink() or ():
+                _delete(self._files().get(name, ()))
 
     def entries(self) -> list[Entry]:
         """What is there, by name, with the bytes that are used on disk now; changes nothing."""

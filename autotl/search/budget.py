@@ -8,7 +8,7 @@ from autotl.runtime import Deadline
 from autotl.strategies.base import SOLVED
 
 CLOSING_S = 6.0
-"""For the decision, the test, the report and the records."""
+"""For the decision, the test, the report and the records, where that isn't measured yet."""
 TRIAL_SHARE = 1.0 / 4.0
 """The most of the search's time that one trial may plan to take."""
 FINALISTS_SHARE = 0.15
@@ -19,6 +19,17 @@ MIN_EPOCHS = 10
 """With fewer epochs than this networks don't show what they can: then fewer folds are better."""
 UNLIMITED_EPOCHS = 30
 MAX_EPOCHS = 60
+
+
+def before_closing(deadline: Deadline, opening_s: float) -> Deadline:
+    """A fit's deadline, earlier by what its end will take longer than :data:`CLOSING_S`.
+
+    Args:
+        deadline: of the whole fit.
+        opening_s: seconds that its records and the analysis' page took. That is work of the same
+            kind on the same machine, imports included; the end took 0.55 times as long.
+    """
+    return deadline.earlier(max(0.0, opening_s - CLOSING_S))
 
 
 def affordable_epochs(search_s: float, epoch_s: float) -> int:

@@ -81,9 +81,10 @@ class Plan:
     def next(self, trials: Sequence[FrozenTrial]) -> Choice | None:
         """The arm to try next; None if nothing is left that fits into the time.
 
-        The first is what promises most for its time. A strategy that wasn't tried gets its turn
-        once several times its price has been spent, when there are only as many trials left, or
-        when nothing else is worth its time, so that the verdict rests on trials of each.
+        The first is what promises most for its time; if nothing fits, the cheapest. A strategy that
+        wasn't tried gets its turn once several times its price has been spent, when there are only
+        as many trials left, or when nothing else is worth its time, so that the verdict rests on
+        trials of each.
 
         Args:
             trials: the study's.
@@ -102,16 +103,18 @@ class Plan:
         factors = dict.fromkeys(self.strategies, 1.0)
         if self.is_timed:
             factors = {name: correction(trials, name) for name in self.strategies}
-        options = [
-            Option(arm, seconds)
+        able = [
+            Option(arm, self.price(arm) * factors[arm.strategy])
             for arm in self.arms
             if arm not in tried
             and (
                 (arm.strategy, arm.backbone) in worked
                 or failures[(arm.strategy, arm.backbone)] < _MAX_FAILURES
             )
-            and self._fits(seconds := self.price(arm) * factors[arm.strategy], known)
         ]
+        options = [option for option in able if self.fits(option.seconds)]
+        if able and not (options or known):
+            options = [min(able, key=lambda option: option.seconds)]
         if not options:
             return None
         improvements = self.allocation.improvements(seen, options)
@@ -126,10 +129,6 @@ class Plan:
             chosen = best(improvements, options)
         most = float(improvements.max()) if seen else math.inf
         return Choice(options[chosen].arm, most, bool(untried) or most >= enough)
-
-    def _fits(self, seconds: float, known: Sequence[object]) -> bool:
-        """Whether there is time; the first trial is run even if there isn't."""
-        return not known or self.fits(seconds)
 
     def _waiting(
         self, known: Sequence[tuple[FrozenTrial, Arm]], options: Sequence[Option], *, is_last: bool

@@ -127,6 +127,11 @@ class TrialStore:
         """Numbers of the trials whose models are kept."""
         return {int(file.stem) for file in self.folder.glob("*.safetensors")}
 
+    def keep_models(self, numbers: Collection[int]) -> None:
+        """Forget the models of all trials but these."""
+        for number in self.with_models() - set(numbers):
+            self.model_file(number).unlink(missing_ok=True)
+
     def load(self) -> list[TrialRecord]:
         """All ended trials in the order of their numbers, without their models."""
         return [_read(file) for file in sorted(self.folder.glob("*.json"))]

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-PARTS = ("kill", "outage", "fuzz", "memory", "contention", "disk_full")
+PARTS = ("kill", "outage", "fuzz", "memory", "contention", "disk_full", "quota")
 """Each is a module of this package with ``run(quick: bool) -> dict``."""
 FIGURES = Path(__file__).parent / "reliability.json"
 

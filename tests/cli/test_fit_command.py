@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autotl.allowance import DISK_SHARE, MAX_DISK_BYTES, MEMORY_SHARE
 from autotl.cli import options
 from autotl.config import DEFAULT_BUDGET_S, DEFAULT_OUTPUT, FitConfig
 from autotl.datasets import wallpaper_groups
 from autotl.errors import InputError
-from autotl.preparation import DISK_SHARE, MAX_DISK_BYTES, MEMORY_SHARE
 
 
 def test_options_reach_the_api(api, run, data, tmp_path):
@@ -24,7 +24,7 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "--prefer", "cheap", "--seed", "7", "--device", "cpu", "--workers", "2",
         "--storage", "postgresql://db/o", "--executor", "ray", "--ray-address", "local",
         "--worker-cpus", "2", "--worker-gpus", "0.5",
-        "--output", tmp_path, "--disk-cache", "1.5", "--memory-cache", "0",
+        "--output", tmp_path, "--disk-quota", "20", "--disk-cache", "1.5", "--memory-cache", "0",
         "--tracking-uri", "http://localhost:1", "--study-name", "one",
         "--register", "clothes", "--no-warm-start", "--trust-paths", "--max-unreadable", "0.3",
     )  # fmt: skip
@@ -51,6 +51,7 @@ def test_options_reach_the_api(api, run, data, tmp_path):
         "worker_cpus": 2.0,
         "worker_gpus": 0.5,
         "output_dir": tmp_path,
+        "disk_quota_gb": 20.0,
         "disk_cache_gb": 1.5,
         "memory_cache_gb": 0.0,
         "tracking_uri": "http://localhost:1",

@@ -89,6 +89,15 @@ class TestGreedyDual:
         assert rule.admit("b", 40, 0.0, pinned={"a"}) == []
         assert rule.admit("c", 40, 0.0, pinned={"a"}) == ["b"]
 
+    def test_a_smaller_limit_lets_the_cheapest_go(self) -> None:
+        rule = GreedyDual(100)
+        for name, seconds in (("dear", 9.0), ("cheap", 1.0), ("middling", 5.0)):
+            rule.admit(name, 30, seconds)
+        assert rule.shrink() == []
+        rule.max_bytes = 59
+        assert rule.shrink() == ["cheap", "middling"]
+        assert rule.names == ["dear"]
+
     def test_a_newcomer_of_less_worth_is_admitted(self) -> None:
         rule = GreedyDual(10)
         rule.admit("dear", 10, 1000.0)

@@ -13,6 +13,7 @@ from autotl.search.budget import (
     UNLIMITED_EPOCHS,
     SearchBudget,
     affordable_epochs,
+    before_closing,
     finalists_s,
 )
 
@@ -33,6 +34,12 @@ def test_a_trial_may_plan_its_share_of_the_search() -> None:
 )
 def test_epochs_at_the_edges(search_s: float, epoch_s: float, expected: int) -> None:
     assert affordable_epochs(search_s, epoch_s) == expected
+
+
+def test_where_opening_the_records_took_long_closing_them_gets_more_time() -> None:
+    assert before_closing(Deadline(1_000.0), CLOSING_S / 2).at == 1_000.0
+    assert before_closing(Deadline(1_000.0), CLOSING_S + 9.0).at == 991.0
+    assert before_closing(Deadline(None), 99.0).at is None
 
 
 def test_the_final_fit_costs_a_trial_s_time_by_samples() -> None:

@@ -152,3 +152,11 @@ def test_the_record_is_plain_json(store: TrialStore, task: Task, tmp_path: Path)
     values = json.loads((tmp_path / "trials" / "00012.json").read_text())
     assert values["strategy"] == "finetune"
     assert values["result"]["score"] == 0.5
+
+
+def test_only_some_keep_their_models(store: TrialStore, task: Task, model: FittedModel) -> None:
+    for number in range(3):
+        store.save(record(task, number, 0.5, model=model))
+    store.keep_models([1, 7])
+    assert store.with_models() == {1}
+    assert len(store.load()) == 3
