@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Head = Literal["svm", "logistic"]
 
@@ -22,6 +23,12 @@ _SERIAL_BELOW = 2e8
 
 _Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 _Loss = Callable[[NDArray[np.float32]], tuple[float, NDArray[np.float32]]]
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """Limits the threads of BLAS; to find its libraries anew takes longer than a small solve."""
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ class RotatedFeatures:
             features: of all samples; left as they are.
             rows: ``(n,)``, a permutation: the order of the samples in :attr:`values`.
         """
-        with threadpool_limits(1 if features.size * features.shape[1] < _SERIAL_BELOW else None):
+        serial = features.size * features.shape[1] < _SERIAL_BELOW
+        with _threads().limit(limits=1 if serial else None):
             return cls._of(features, rows)
 
     @classmethod
@@ -136,7 +144,7 @@ def solve_rotated(
     serial = values.size * n_classes < _SERIAL_BELOW
     for step, C in enumerate(Cs):
         start = found if starts is None else starts[step] / share
-        with threadpool_limits(1 if serial else None):
+        with _threads().limit(limits=1 if serial else None):
             found = _minimise(values, loss, C, penalty, curvature, start, tolerance)
         yield found * share
 
