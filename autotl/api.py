@@ -20,7 +20,7 @@ from autotl.config import (
 from autotl.errors import InputError
 from autotl.fitting import calibrated, costs_by_rule, read_test, refit, search
 from autotl.illustrating import illustrate
-from autotl.preparation import prepare
+from autotl.preparation import prepare, scoring_s
 from autotl.progress import Progress
 from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import decide
@@ -175,7 +175,8 @@ def fit(
         settings = settings_of(config, prepared, test=test, group=group)
         opening = time.monotonic()
         run = start_run(place, config, prepared, started, settings, earlier)
-        closing = before_closing(deadline, time.monotonic() - opening)
+        scoring = scoring_s(len(prepared.test.samples), prepared.task.speeds)
+        closing = before_closing(deadline, time.monotonic() - opening, scoring)
         try:
             finished, told = search(prepared, config, place, run, closing, progress)
             task, profile = prepared.task, prepared.profile

@@ -24,6 +24,7 @@ from autotl.data import (
     Limits,
     Split,
     duplicate_groups,
+    expected_test_size,
     make_split,
     tell_of_oddities,
     tell_of_overlaps,
@@ -50,6 +51,9 @@ from autotl.runtime import Deadline, resolve_device
 from autotl.search.budget import CLOSING_S, MIN_EPOCHS, affordable_epochs
 from autotl.strategies.base import Task
 
+FP32_BY_BF16 = 2.4
+"""Seconds of a pass in fp32 for one in bf16, at most, where bf16 was the faster one (CPUs with
+AMX, ResNets)."""
 HURRIED_S = 30.0
 """With less time than this, no precisions are compared."""
 
@@ -178,7 +182,7 @@ def prepare(
         memory_cache_bytes(config, device),
         shared=config.workers > 1,
     )
-    search_s = deadline.left_s() - CLOSING_S
+    search_s = _search_s(deadline, table, speeds)
     passing = {looking.name: speeds[looking.name]} if many else speeds
     looked = look(first, store, looking, affordable_pictures(passing, search_s), config.seed)
     links = looked.links
@@ -192,7 +196,7 @@ def prepare(
         backbones = {entry.name: backbones[entry.name] for entry in ranking if entry.kept}
         speeds = speeds_of(backbones, device, quota, deadline, only_measured=only_measured)
         store = store.with_speeds(speeds)
-        search_s = deadline.left_s() - CLOSING_S
+        search_s = _search_s(deadline, table, speeds)
     if earlier is not None:
         split = earlier.split
     else:
@@ -349,6 +353,20 @@ def _speed_of(
     if way is None:
         keep_way(backbone, device, quota, speed, time.perf_counter() - started)
     return speed
+
+
+def _search_s(deadline: Deadline, table: ImageTable, speeds: Mapping[str, Speed]) -> float:
+    """What the end of the fit leaves to the search, in seconds."""
+    n_test = expected_test_size(len(table), table.parts)
+    return deadline.left_s() - CLOSING_S - scoring_s(n_test, speeds)
+
+
+def scoring_s(n_test: int, speeds: Mapping[str, Speed]) -> float:
+    """Predicted seconds of scoring a test set in fp32, by the slowest of the backbones."""
+    return n_test * max(
+        speed.forward_s * (1.0 if speed.precision == "fp32" else FP32_BY_BF16)
+        for speed in speeds.values()
+    )
 
 
 def _tell_of_ranking(ranking: Sequence[RankedBackbone], progress: Progress) -> None:

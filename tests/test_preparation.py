@@ -25,7 +25,7 @@ from autotl.backbones.weights import read_header, read_state
 from autotl.config import make_config
 from autotl.data import pictures as pictures_module
 from autotl.errors import BackboneUnavailableError, InputError
-from autotl.preparation import Prepared, name_of, prepare
+from autotl.preparation import Prepared, name_of, prepare, scoring_s
 from autotl.progress import Progress
 from autotl.reuse.activations import ActivationStore
 from autotl.runtime import Deadline
@@ -405,6 +405,13 @@ def test_auto_goes_on_without_what_the_hub_does_not_give(
 )
 def test_the_name_of_a_data_set(dataset: Any, name: str) -> None:
     assert name_of(dataset) == name
+
+
+def test_a_test_set_is_scored_in_fp32_by_whichever_backbone_is_slowest() -> None:
+    slow = Speed("fp32", False, (0.0, 1e-3), (4e-3, 0.0))
+    quick = Speed("bf16", True, (0.0, 5e-4), (4e-3, 0.0))
+    assert scoring_s(1000, {"slow": slow}) == pytest.approx(1.0)
+    assert scoring_s(1000, {"slow": slow, "quick": quick}) == pytest.approx(1.2)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from autotl.data.oddities import tell_of_oddities, tell_of_overlaps
 from autotl.data.pictures import as_seen, decode, from_array, to_pixels
 from autotl.data.records import Limits
 from autotl.data.sources import read_dataset
-from autotl.data.splits import Fold, Split, make_split
+from autotl.data.splits import Fold, Split, expected_test_size, make_split
 from autotl.data.table import ImageSource, ImageTable, Part, Quarantined
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "conflicting_labels",
     "decode",
     "duplicate_groups",
+    "expected_test_size",
     "from_array",
     "make_split",
     "near_duplicates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,7 +19,7 @@ Indices = NDArray[np.int64]
 MAX_HELD_OUT = 5000
 """No more samples than these are held out for a test or a validation part: enough for a 95 %
 interval of +-1.4 points at worst."""
-VALIDATION_FRACTION = 0.2
+VALIDATION_FRACTION = TEST_FRACTION = 0.2
 FIVE_FOLDS_BELOW = 500
 THREE_FOLDS_BELOW = 1000
 
@@ -62,13 +63,24 @@ class Split:
         return cls(everything, nothing, (Fold(everything, nothing),))
 
 
+def expected_test_size(n_samples: int, parts: NDArray[np.int8] | None = None) -> int:
+    """How many samples the test set of :func:`make_split` will have at most.
+
+    Args:
+        n_samples: of the whole data set.
+        parts: as for :func:`make_split`.
+    """
+    given = 0 if parts is None else int(np.count_nonzero(parts == Part.TEST))
+    return given or min(math.ceil(TEST_FRACTION * n_samples), MAX_HELD_OUT)
+
+
 def make_split(
     labels: Indices,
     groups: Indices | None,
     parts: NDArray[np.int8] | None = None,
     *,
     seed: int,
-    test_fraction: float = 0.2,
+    test_fraction: float = TEST_FRACTION,
     n_folds: int | Literal["auto"] = "auto",
 ) -> Split:
     """Split samples into development and test, and development into folds; stratified.

@@ -21,15 +21,16 @@ UNLIMITED_EPOCHS = 30
 MAX_EPOCHS = 60
 
 
-def before_closing(deadline: Deadline, opening_s: float) -> Deadline:
+def before_closing(deadline: Deadline, opening_s: float, scoring_s: float) -> Deadline:
     """A fit's deadline, earlier by what its end will take longer than :data:`CLOSING_S`.
 
     Args:
         deadline: of the whole fit.
         opening_s: seconds that its records and the analysis' page took. That is work of the same
             kind on the same machine, imports included; the end took 0.55 times as long.
+        scoring_s: predicted seconds of scoring the test set.
     """
-    return deadline.earlier(max(0.0, opening_s - CLOSING_S))
+    return deadline.earlier(scoring_s + max(0.0, opening_s - CLOSING_S))
 
 
 def affordable_epochs(search_s: float, epoch_s: float) -> int:

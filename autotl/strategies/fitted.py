@@ -94,12 +94,16 @@ class FittedModel:
         device: torch.device,
         precision: str = "fp32",
     ) -> NDArray[np.float32]:
-        """Class probabilities ``(k, n_classes) float32`` of these samples ``(k,) int64``."""
-        network = self.network.to(device).eval()
+        """Class probabilities ``(k, n_classes) float32`` of these samples ``(k,) int64``.
+
+        Channels are innermost on a CPU, where that took 0.6 of the time in fp32.
+        """
+        inner = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+        network = self.network.to(device).to(memory_format=inner).eval()
         found = np.empty((len(samples), self.n_classes), dtype=np.float32)
         for start in range(0, len(samples), _BATCH):
             batch = torch.from_numpy(pixels[samples[start : start + _BATCH]]).to(device)
-            x = self.backbone.normalise(batch)
+            x = self.backbone.normalise(batch).contiguous(memory_format=inner)
             with autocast(precision, device):
                 logits = network(x)
             scaled = logits.float() / self.temperature

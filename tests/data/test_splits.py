@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotl.data import Part
-from autotl.data.splits import MAX_HELD_OUT, Split, make_split
+from autotl.data.splits import MAX_HELD_OUT, Split, expected_test_size, make_split
 from autotl.errors import InputError
 
 UNASSIGNED, TRAIN, VALIDATION, TEST = Part
@@ -306,3 +306,15 @@ def test_bad_arguments_are_listed_together() -> None:
         )
     for part in ("groups must be as many", "at least 2 classes", "1.5", "n_folds"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("n", [23, 100, 40_000])
+def test_the_size_of_a_test_set_is_known_beforehand(n: int) -> None:
+    split = make_split(np.arange(n) % 2, None, seed=0)
+    assert 0.8 * expected_test_size(n) <= len(split.test) <= expected_test_size(n)
+
+
+def test_that_of_a_given_one_too() -> None:
+    parts = np.repeat([TRAIN, VALIDATION, TEST], [60, 20, 33]).astype(np.int8)
+    assert expected_test_size(113, parts) == 33
+    assert expected_test_size(100, parts[:60]) == 20

@@ -37,9 +37,13 @@ def test_epochs_at_the_edges(search_s: float, epoch_s: float, expected: int) -> 
 
 
 def test_where_opening_the_records_took_long_closing_them_gets_more_time() -> None:
-    assert before_closing(Deadline(1_000.0), CLOSING_S / 2).at == 1_000.0
-    assert before_closing(Deadline(1_000.0), CLOSING_S + 9.0).at == 991.0
-    assert before_closing(Deadline(None), 99.0).at is None
+    assert before_closing(Deadline(1_000.0), CLOSING_S / 2, 0.0).at == 1_000.0
+    assert before_closing(Deadline(1_000.0), CLOSING_S + 9.0, 0.0).at == 991.0
+    assert before_closing(Deadline(None), 99.0, 0.0).at is None
+
+
+def test_so_does_scoring_a_large_test_set() -> None:
+    assert before_closing(Deadline(1_000.0), 1.0, 300.0).at == 700.0
 
 
 def test_the_final_fit_costs_a_trial_s_time_by_samples() -> None:
