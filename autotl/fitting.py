@@ -33,6 +33,10 @@ from autotl.tracking.mlflow import MlflowFitRun
 from autotl.uncertainty import confidence_interval
 from autotl.workspace import Workspace
 
+_NO_TIME = (
+    "reading, measuring and recording left no time for a search: only the cheapest model was made"
+)
+
 
 def search(
     prepared: Prepared,
@@ -62,6 +66,10 @@ def search(
         space=config.space,
     )
     warm: list[WarmTrial] = []
+    notes: tuple[str, ...] = ()
+    if deadline.passed and not n_ended:
+        notes = (_NO_TIME,)
+        progress.note(_NO_TIME)
     if place.is_resumed:
         progress.note(f"study {place.study_name!r} goes on: trials that have ended: {n_ended}")
     elif config.warm_start:
@@ -80,14 +88,14 @@ def search(
         publish(spec, prepared, config, place, run.run_id)
         own = workers_of(config, spec, prepared, run, progress)
         is_loss = not prepared.task.metric.greater_is_better
-        return run_jointly(spec, own, progress, is_loss=is_loss), ()
+        return run_jointly(spec, own, progress, is_loss=is_loss), notes
     except Exception as error:
         if not is_disk_full(error):
             raise
         place.make_room()
         note = "the disk got full: the search ended there, with what was finished until then"
         progress.note(note)
-        return True, (note,)
+        return True, (*notes, note)
 
 
 def costs_by_rule(

@@ -295,6 +295,7 @@ def test_a_budget_too_small_for_anything_still_gives_a_model(
     recommendation = fit(data, study_name="hurry", time_budget_s=0.1, n_trials=None)
     assert recommendation.strategy == "bottleneck"
     assert len(recommendation.leaderboard()) == 1
+    assert any("left no time" in note for note in recommendation.summary()["notes"])
     assert len(recommendation.predict(pictures)) == 90
 
 
