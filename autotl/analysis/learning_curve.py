@@ -268,19 +268,14 @@ def _right(
     first_half: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Which answers are right, each half's penalty chosen on the other half."""
-    values, axes = np.linalg.eigh(gram)
-    along, shown = axes.T @ sums.T, (validation @ axes).astype(np.float32)
+    from scipy.linalg import cho_factor, cho_solve
+
     unit = np.trace(gram) / len(gram) * min(1.0, len(gram) / n_samples)
-    found = np.stack(
-        [
-            (
-                shown
-                @ (along / (np.maximum(values, 0) + penalty * unit)[:, None]).astype(np.float32)
-            ).argmax(axis=1)
-            == true
-            for penalty in _PENALTIES
-        ]
-    )
+    found = np.empty((len(_PENALTIES), len(true)), dtype=bool)
+    for place, penalty in enumerate(_PENALTIES):
+        factor = cho_factor(gram + penalty * unit * np.eye(len(gram)), check_finite=False)
+        weights = cho_solve(factor, sums.T, check_finite=False).astype(np.float32)
+        found[place] = (validation @ weights).argmax(axis=1) == true
     of_first, of_second = found[:, first_half].mean(axis=1), found[:, ~first_half].mean(axis=1)
     right: NDArray[np.bool_] = np.where(
         first_half, found[of_second.argmax()], found[of_first.argmax()]

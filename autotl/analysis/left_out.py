@@ -24,11 +24,11 @@ def left_out_right(
     """Whether each sample's class is told by a fit to the samples of all other groups.
 
     Ridge regression on class indicators (regularised least squares; Rifkin et al. 2003) with an
-    intercept, on standardised features, solved among samples: what a fit without some samples would
-    say of them follows from the one fit to all (Hastie et al. 2009, section 7.10; the block form
-    for groups), brought to the class shares of all samples, see :func:`_at_shares_of_all`. The
-    penalty with the smallest squared error of these predictions is taken. Takes about ``n^3``
-    multiplications, whatever the number of features and classes.
+    intercept, on standardised features: what a fit without some samples would say of them follows
+    from the one fit to all (Hastie et al. 2009, section 7.10; the block form for groups), brought
+    to the class shares of all samples, see :func:`_at_shares_of_all`. The penalty with the smallest
+    squared error of these predictions is taken, which flatters: by a point at 40 samples. Takes
+    about ``n d min(n, d)`` multiplications.
 
     Args:
         features: ``(n, d)``.
@@ -49,24 +49,37 @@ def left_out_right(
     if groups is not None and np.ptp(groups):
         group_of = np.unique(groups, return_inverse=True)[1]
     x = standardised(features)
-    gram = (x @ x.T).astype(np.float64)
-    values, vectors = np.linalg.eigh(gram)
-    values = np.maximum(values, 0.0) / max(gram.trace() / n, 1e-12)
+    values, vectors = _spectrum(x)
     true = np.unique(labels, return_inverse=True)[1]
     targets = np.eye(true.max() + 1)[true]
     shares, rest = targets.mean(axis=0), _shares_of_others(targets, group_of)
     centred = targets - shares
     least, right = np.inf, np.zeros(n, dtype=bool)
     for penalty in PENALTIES:
-        kept = values / (values + penalty)
-        hat = (vectors * kept) @ vectors.T
-        residual = _left_out_residual(hat + 1.0 / n, centred - hat @ centred, group_of)
+        kept = vectors * np.sqrt(values / (values + penalty))
+        residual = _left_out_residual(kept, centred - kept @ (kept.T @ centred), group_of)
         said = _at_shares_of_all(targets - residual, shares, rest)
         error = float(np.square(targets - said).sum())
         if error < least:
             least, right = error, said.argmax(axis=1) == true
     right &= rest[np.arange(n), true] > 0
     return right
+
+
+def _spectrum(x: Features) -> tuple[Matrix, Matrix]:
+    """Eigenvalues of the samples' Gram matrix in units of their mean, and its eigenvectors.
+
+    Returns:
+        ``(rank,)`` and ``(n, rank)``; by whichever of ``(n, n)`` and ``(d, d)`` is smaller.
+    """
+    rows = x.astype(np.float64)
+    few = len(x) <= x.shape[1]
+    values, vectors = np.linalg.eigh(rows @ rows.T if few else rows.T @ rows)
+    kept = values > 1e-9 * max(float(values[-1]), 1e-12)
+    values, vectors = values[kept], vectors[:, kept]
+    if not few:
+        vectors = rows @ (vectors / np.sqrt(values))
+    return values * (len(x) / max(float(values.sum()), 1e-12)), vectors
 
 
 def _shares_of_others(targets: Matrix, group_of: NDArray[np.int64]) -> Matrix:
@@ -102,11 +115,18 @@ def _at_shares_of_all(said: Matrix, shares: Matrix, rest: Matrix) -> Matrix:
     return found
 
 
-def _left_out_residual(hat: Matrix, residual: Matrix, group_of: NDArray[np.int64]) -> Matrix:
-    """Errors of a fit without each group, from the errors of the fit to all."""
-    found = residual / (1.0 - hat.diagonal())[:, None]
+def _left_out_residual(kept: Matrix, residual: Matrix, group_of: NDArray[np.int64]) -> Matrix:
+    """Errors of a fit without each group, from the errors of the fit to all.
+
+    Args:
+        kept: ``K`` with ``K K' + 1 / n`` the hat matrix, ``(n, rank)``.
+        residual: ``(n, n_classes)``.
+        group_of: ``(n,)``, from 0.
+    """
+    n = len(residual)
+    found = residual / (1.0 - 1.0 / n - np.square(kept).sum(axis=1))[:, None]
     for group in np.flatnonzero(np.bincount(group_of) > 1):
         members = np.flatnonzero(group_of == group)
-        block = np.eye(len(members)) - hat[np.ix_(members, members)]
+        block = np.eye(len(members)) - kept[members] @ kept[members].T - 1.0 / n
         found[members] = np.linalg.solve(block, residual[members])
     return found

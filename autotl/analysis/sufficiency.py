@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotl.analysis.capacity import Capacity
-from autotl.analysis.intrinsic import levina_bickel, two_nn
+from autotl.analysis.intrinsic import both_dimensions
 from autotl.analysis.learning_curve import LearningCurve, measure_learning_curve
 from autotl.analysis.moments import Features, Labels
 
@@ -65,11 +65,12 @@ def measure_sufficiency(
     distinct = (
         train if pictures is None else train[np.unique(pictures[train], return_index=True)[1]]
     )
+    smallest_scale, larger_scale = both_dimensions(features[distinct], seed)
     return Sufficiency(
         backbone=backbone,
         num_features=int(features.shape[1]),
-        two_nn=_known(two_nn(features[distinct], seed)),
-        levina_bickel=_known(levina_bickel(features[distinct], seed=seed)),
+        two_nn=_known(smallest_scale),
+        levina_bickel=_known(larger_scale),
         learning_curve=measure_learning_curve(features, labels, train, validation, seed),
         capacity=capacity,
     )
