@@ -183,7 +183,10 @@ def prepare(
     )
     search_s = deadline.left_s() - CLOSING_S
     passing = {looking.name: speeds[looking.name]} if many else speeds
-    looked = look(first, store, looking, affordable_pictures(passing, search_s), config.seed)
+    affordable = affordable_pictures(passing, search_s, only_measured=only_measured)
+    looked = look(first, store, looking, affordable, config.seed)
+    for told in looked.not_looked_for:
+        progress.note(told)
     links = looked.links
     digests = first.digests.tolist()
     groups = duplicate_groups(digests, table.groups, links)
@@ -222,7 +225,9 @@ def prepare(
         seed=config.seed,
         groups=groups[split.development],
     )
-    profile = make_profile(task, table, split, looked, search_s, first, ranking)
+    profile = make_profile(
+        task, table, split, looked, search_s, first, ranking, only_measured=only_measured
+    )
     return Prepared(
         name=name_of(dataset),
         source=source_of(dataset),

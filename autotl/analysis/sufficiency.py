@@ -45,6 +45,7 @@ def measure_sufficiency(
     capacity: Mapping[str, Capacity],
     seed: int = 0,
     pictures: NDArray[np.int64] | None = None,
+    n_train: int | None = None,
 ) -> Sufficiency:
     """Measure features of the development samples.
 
@@ -58,6 +59,8 @@ def measure_sufficiency(
         seed: of what is drawn.
         pictures: ``(n,) int64``, equal for samples that show the same picture, of which one counts
             for the dimension: copies next to each other would make it too small. None: all differ.
+        n_train: samples to learn from that there are, ``train`` being a sample of them; None: these
+            are all.
     """
     if not np.isfinite(features).all():
         unknown = LearningCurve(n_train=len(train), reason="the features aren't finite")
@@ -71,7 +74,7 @@ def measure_sufficiency(
         num_features=int(features.shape[1]),
         two_nn=_known(smallest_scale),
         levina_bickel=_known(larger_scale),
-        learning_curve=measure_learning_curve(features, labels, train, validation, seed),
+        learning_curve=measure_learning_curve(features, labels, train, validation, seed, n_train),
         capacity=capacity,
     )
 
