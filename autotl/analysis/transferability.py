@@ -203,7 +203,10 @@ def _trans_rate(data: LabelledFeatures, distortion: float = 1e-4, seed: int = 0)
 
 
 def _coding_rate(scatter: Matrix, unit: float) -> float:
-    return 0.5 * float(np.linalg.slogdet(np.eye(len(scatter)) + scatter / unit)[1])
+    from scipy.linalg import cholesky
+
+    root = cholesky(np.eye(len(scatter)) + scatter / unit, check_finite=False)
+    return float(np.log(root.diagonal()).sum())
 
 
 def leep(source_probabilities: NDArray[np.float32], labels: Labels) -> float:
