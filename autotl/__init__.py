@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotl.analysis.analysis import Analysis
-    from autotl.api import analyze, fit
+    from autotl.analyzing import analyze
+    from autotl.api import fit
     from autotl.estimator import TransferClassifier
     from autotl.recommend.model import Recommendation, load
 
@@ -17,7 +18,7 @@ _HOMES = {
     "Analysis": "autotl.analysis.analysis",
     "Recommendation": "autotl.recommend.model",
     "TransferClassifier": "autotl.estimator",
-    "analyze": "autotl.api",
+    "analyze": "autotl.analyzing",
     "fit": "autotl.api",
     "load": "autotl.recommend.model",
 }

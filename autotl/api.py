@@ -1,15 +1,13 @@
-"""The public functions. A fit is five steps: prepare, search, decide, refit, hand over."""
+"""A fit is five steps: prepare, search, decide, refit, hand over."""
 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autotl.analysis.analysis import Analysis, analyse
 from autotl.config import (
     DEFAULT_BUDGET_S,
     DEFAULT_OUTPUT,
@@ -19,16 +17,13 @@ from autotl.config import (
 )
 from autotl.errors import InputError
 from autotl.fitting import calibrated, costs_by_rule, read_test, refit, search
-from autotl.illustrating import illustrate
 from autotl.preparation import prepare, scoring_s
 from autotl.progress import Progress
-from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation
-from autotl.recommend.page import page_place, write_page
 from autotl.recording import hand_over, settings_of, start_run
 from autotl.resuming import TEST_READ_BEFORE, EarlierPart
-from autotl.runtime import NEVER, Deadline
+from autotl.runtime import Deadline
 from autotl.search.budget import before_closing
 from autotl.search.evidence import gather_evidence
 from autotl.search.executors.ray import require_ray
@@ -235,63 +230,3 @@ def fit(
         except BaseException as error:
             run.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
-
-
-def analyze(
-    dataset: Any,
-    *,
-    label: str | None = None,
-    image: str | None = None,
-    group: Any = None,
-    backbones: str | list[str] | tuple[str, ...] = "auto",
-    device: str = "auto",
-    seed: int = 0,
-    html: str | Path | None = None,
-    trust_paths: bool = False,
-    max_unreadable: float = MAX_UNREADABLE,
-    progress: Progress | None = None,
-) -> Analysis:
-    """Profile a data set and say what is the best bet, and which rules apply; nothing is trained.
-
-    Args:
-        dataset: as for :func:`fit`.
-        label: as for :func:`fit`.
-        image: as for :func:`fit`.
-        group: as for :func:`fit`.
-        backbones: as for :func:`fit`.
-        device: as for :func:`fit`.
-        seed: of the split and of sampling.
-        html: a file for the analysis as one self-contained page, with pictures, charts and a map of
-            the features; its folder must exist. None: no page is written.
-        trust_paths: as for :func:`fit`.
-        max_unreadable: as for :func:`fit`.
-        progress: receives what happens.
-
-    Raises:
-        InputError: if the data set or a setting can't be used, or the page can't be written there.
-        BackboneUnavailableError: if a backbone that was asked for can't be had.
-    """
-    page = None if html is None else page_place(html)
-    values: dict[str, Any] = {
-        "label": label,
-        "image": image,
-        "backbones": backbones,
-        "device": device,
-    }
-    values |= {"trust_paths": trust_paths, "max_unreadable": max_unreadable}
-    config: FitConfig = make_config({**values, "seed": seed, "time_budget_s": None})
-    with tempfile.TemporaryDirectory(prefix="autotl-") as folder:
-        prepared = prepare(
-            dataset,
-            None,
-            group,
-            config,
-            Path(folder),
-            NEVER,
-            progress or Progress(),
-            only_measured=True,
-        )
-        analysis = analyse(prepared.profile)
-        if page is not None:
-            write_page(page, render_analysis(illustrate(prepared, analysis, thorough=True)))
-    return analysis

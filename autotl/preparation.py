@@ -184,7 +184,10 @@ def prepare(
     )
     search_s = _search_s(deadline, table, speeds)
     passing = {looking.name: speeds[looking.name]} if many else speeds
-    looked = look(first, store, looking, affordable_pictures(passing, search_s), config.seed)
+    affordable = affordable_pictures(passing, search_s, only_measured=only_measured)
+    looked = look(first, store, looking, affordable, config.seed)
+    for told in looked.not_looked_for:
+        progress.note(told)
     links = looked.links
     digests = first.digests.tolist()
     groups = duplicate_groups(digests, table.groups, links)
@@ -223,7 +226,9 @@ def prepare(
         seed=config.seed,
         groups=groups[split.development],
     )
-    profile = make_profile(task, table, split, looked, search_s, first, ranking)
+    profile = make_profile(
+        task, table, split, looked, search_s, first, ranking, only_measured=only_measured
+    )
     return Prepared(
         name=name_of(dataset),
         source=source_of(dataset),

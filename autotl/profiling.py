@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from autotl.analysis.capacity import measure_capacity
 from autotl.analysis.channels import ChannelWatcher, LayerMoments
 from autotl.analysis.examination import MAX_IMAGES, MAX_WATCHED, Transferability, examine
+from autotl.analysis.labelled import draw_rows, stratified_rows
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.ranking import RankedBackbone, rank_backbones
 from autotl.analysis.similarity import DomainSimilarity
@@ -28,12 +29,20 @@ from autotl.strategies.base import Task
 
 ANALYSIS_SHARE = 0.1
 """Of the time for the search, the most that passes for the analysis may take."""
+MAX_COMPARED = 500_000
+"""Pictures that are searched for near-duplicates: about a minute and a gigabyte."""
 
 
-def affordable_pictures(speeds: Mapping[str, Speed], search_s: float) -> float:
-    """Pictures that pass through all backbones in a bounded share of the time."""
+def affordable_pictures(
+    speeds: Mapping[str, Speed], search_s: float, *, only_measured: bool = False
+) -> float:
+    """Pictures that pass through all backbones in a bounded share of the time.
+
+    Where nothing will be trained, no more than a sample's, whatever the time.
+    """
     pass_s = sum(speed.forward_s for speed in speeds.values())
-    return max(MAX_WATCHED, ANALYSIS_SHARE * search_s / max(pass_s, 1e-9))
+    most = max(MAX_WATCHED, ANALYSIS_SHARE * search_s / max(pass_s, 1e-9))
+    return min(most, MAX_IMAGES) if only_measured else most
 
 
 @dataclass(frozen=True)
@@ -44,11 +53,13 @@ class Look:
         links: ``(m, 2) int64``, samples that show the same picture.
         backbone: whose pass it was.
         watcher: what it noted; None: the pictures didn't pass.
+        not_looked_for: near-duplicates that weren't looked for, and why, a sentence each.
     """
 
     links: NDArray[np.int64]
     backbone: str
     watcher: ChannelWatcher | None
+    not_looked_for: tuple[str, ...] = ()
 
     def noted(self, samples: NDArray[np.int64]) -> dict[str, list[LayerMoments]]:
         """By backbone, channel statistics of these samples, as far as they were watched."""
@@ -61,18 +72,36 @@ def look(
     """Find near-duplicates by pixels, and by features where there is time for all to pass.
 
     The features are those that the bottleneck strategy reads. Pictures of the test part pass too,
-    so that no copy of them is trained on; nothing that is noted of them is used.
+    so that no copy of them is trained on; nothing that is noted of them is used. Of more than
+    :data:`MAX_COMPARED` pictures a sample is searched.
     """
     everything = pictures.view(np.arange(len(pictures.rows)))
     n = len(everything)
     features, watcher = None, None
-    if n <= affordable:
+    skipped = []
+    if n > affordable:
+        skipped.append(
+            f"crops of other pictures weren't looked for: more than {int(affordable):,} pictures "
+            f"would have had to pass through {backbone.name} first"
+        )
+    else:
         watched = np.random.default_rng(seed).permutation(n)[:MAX_WATCHED]
         watcher = ChannelWatcher(watched)
         depths = range(1, backbone.num_stages + 1)
         features = store.features(backbone, depths, watcher=watcher)
-    links = near_duplicates(everything.__getitem__, n, features, seed)
-    return Look(links, backbone.name, watcher)
+    compared = draw_rows(n, MAX_COMPARED, seed)
+    if len(compared) < n:
+        skipped.append(
+            f"near-duplicates were looked for among {len(compared):,} of the {n:,} pictures, drawn "
+            "at random; equal pixels among all"
+        )
+    links = near_duplicates(
+        lambda rows: everything[compared[rows]],
+        len(compared),
+        None if features is None else features[compared],
+        seed,
+    )
+    return Look(compared[links], backbone.name, watcher, tuple(skipped))
 
 
 def looking_backbone(backbones: Mapping[str, Backbone]) -> Backbone:
@@ -148,6 +177,8 @@ def make_profile(
     search_s: float,
     pictures: PixelStore,
     ranking: tuple[RankedBackbone, ...] = (),
+    *,
+    only_measured: bool = False,
 ) -> DatasetProfile:
     """What is known of the development samples.
 
@@ -159,9 +190,11 @@ def make_profile(
         search_s: seconds for the search; bounds the analysis and the epochs of a trial.
         pictures: all of the table's, decoded.
         ranking: that the task's backbones were chosen by; empty: they weren't.
+        only_measured: whether nothing will be trained: then of more than
+            :data:`~autotl.analysis.examination.MAX_IMAGES` samples only a sample passes.
     """
     development, labels = split.development, task.labels
-    affordable = affordable_pictures(task.speeds, search_s)
+    affordable = affordable_pictures(task.speeds, search_s, only_measured=only_measured)
     noted = looked.noted(development[split.folds[0].train])
     examined = _examine(task, affordable, noted)
     shown = duplicate_groups(pictures.digests.tolist(), links=looked.links)[development]
@@ -192,8 +225,11 @@ def make_profile(
         class_names=table.class_names,
         fingerprint=table.fingerprint,
         n_quarantined=len(table.quarantine),
-        sufficiency=_sufficiency(task, shown) if len(labels) <= affordable else None,
+        sufficiency=(
+            _sufficiency(task, shown) if only_measured or len(labels) <= affordable else None
+        ),
         ranking=ranking,
+        not_looked_for=looked.not_looked_for,
     )
 
 
@@ -216,17 +252,27 @@ def _examine(
 
 
 def _sufficiency(task: Task, pictures: NDArray[np.int64]) -> Sufficiency:
-    """How far the samples go, by the last four stages of the first backbone."""
+    """How far the samples go, by the last four stages of the first backbone.
+
+    Of more than :data:`MAX_IMAGES` samples, by those that are examined and a quarter as many more.
+    """
     first = next(iter(task.backbones.values()))
+    fold, rng = task.folds[0], np.random.default_rng(task.seed)
+    train, validation = fold.train, fold.validation
+    if len(task.labels) > MAX_IMAGES:
+        train = train[stratified_rows(task.labels[train], MAX_IMAGES, rng)]
+        validation = validation[stratified_rows(task.labels[validation], MAX_IMAGES // 4, rng)]
+    rows = np.union1d(train, validation)
     return measure_sufficiency(
         first.name,
-        task.store.features(first, _last_stages(first)),
-        task.labels,
-        task.folds[0].train,
-        task.folds[0].validation,
+        task.store.features(first, _last_stages(first), rows),
+        task.labels[rows],
+        np.searchsorted(rows, train),
+        np.searchsorted(rows, validation),
         {name: measure_capacity(b, task.n_classes) for name, b in task.backbones.items()},
         task.seed,
-        pictures,
+        pictures[rows],
+        n_train=len(fold.train),
     )
 
 

@@ -49,8 +49,8 @@ def test_looking_at_studies_loads_optuna_alone() -> None:
     assert loaded_by("import autotl.search.storage") <= {"optuna", "pandas", "sklearn"}
 
 
-def test_public_names_come_when_asked_for() -> None:
-    assert "torch" in loaded_by("import autotl; autotl.fit")
+def test_public_names_come_when_asked_for_and_analysis_loads_no_search() -> None:
+    assert loaded_by("import autotl; autotl.analyze") == {"torch", "timm", "torchvision"}
 
 
 def test_an_unknown_public_name_is_an_attribute_error() -> None:

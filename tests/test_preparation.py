@@ -74,10 +74,14 @@ def make(
     def run(dataset: Any, *, test: Any = None, group: Any = None, **settings: Any) -> Prepared:
         limit = settings.pop("time_budget_s", None)
         folder = settings.pop("folder", tmp_path / "cache")
+        only_measured = settings.pop("only_measured", False)
         config = make_config(
             {"backbones": [f"resnet10t@{weights_file}"], "device": "cpu", **settings}
         )
-        return prepare(dataset, test, group, config, folder, Deadline.after(limit), notes)
+        return prepare(
+            *(dataset, test, group, config, folder, Deadline.after(limit), notes),
+            only_measured=only_measured,
+        )
 
     return run
 
@@ -107,6 +111,29 @@ def test_a_data_set_becomes_a_task(
     assert prepared.quarantine == ()
     assert prepared.name == "pictures"
     assert notes.phases == ["read", "decode", "profile"]
+
+
+def test_of_many_pictures_that_are_only_measured_a_sample_passes(
+    make: Prepare,
+    pictures: NDArray[np.uint8],
+    picture_labels: NDArray[np.int64],
+    notes: Notes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(profiling, "MAX_IMAGES", 40)
+    monkeypatch.setattr(profiling, "MAX_COMPARED", 60)
+    twice = np.concatenate([pictures, pictures[:1, :, ::-1]]), np.append(picture_labels, 0)
+    prepared = make(twice, only_measured=True)
+    task, profile = prepared.task, prepared.profile
+    assert task.store.meter.n_computed == 40 + 10  # of validation samples, for the learning curve
+    assert profile.sufficiency is not None
+    assert profile.sufficiency.learning_curve.n_train == len(task.folds[0].train) > 40
+    crops, sample = profile.not_looked_for
+    assert "crops" in crops
+    assert "more than 40 pictures" in crops
+    assert "among 60 of the 91 pictures" in sample
+    assert set(notes.notes) >= {crops, sample}
+    assert crops in str(analyse(profile))
 
 
 def test_pixels_and_labels_stay_together(

@@ -90,6 +90,7 @@ def _size_lines(profile: DatasetProfile) -> list[str]:
             f"{size.n_distinct:,} different pictures among the {size.n_samples:,} to learn from; "
             "the others are saved again, resized, mirrored or cropped"
         )
+    lines += profile.not_looked_for
     if size.side_quantiles:
         low, high = size.side_quantiles[0], size.side_quantiles[-1]
         narrow, wide = size.aspect_quantiles[0], size.aspect_quantiles[-1]

@@ -14,7 +14,7 @@ from autotl.analysis.left_out import left_out_right
 from autotl.analysis.moments import Features, Labels
 from autotl.analysis.reference import find_reference
 from autotl.analysis.similarity import FRECHET, DomainSimilarity, channel_similarity, similarity_of
-from autotl.analysis.transferability import SCORES
+from autotl.analysis.transferability import score_all
 from autotl.backbones.zoo import Backbone
 from autotl.reuse.activations import ActivationStore
 
@@ -160,6 +160,6 @@ def score(features: Features, labels: Labels, rng: np.random.Generator) -> Trans
     features, labels = features[rows], labels[rows]
     if len(rows) < 2 or len(np.unique(labels)) < 2:
         return Transferability(reason="fewer than two samples or two classes")
-    scores = {name: measure(features, labels) for name, measure in SCORES.items()}
+    scores = score_all(features, labels)
     p = (scores["k_nn_accuracy"] * len(rows) + 2) / (len(rows) + 4)
     return Transferability(scores, len(rows), float(np.sqrt(p * (1 - p) / (len(rows) + 4))))

@@ -16,10 +16,11 @@ from autotl.analysis.moments import (
     mean_of,
     sampling_error,
 )
+from autotl.analysis.transport import least_cost
 from autotl.errors import InputError
 
 MAX_PAIRS = 1_000_000
-"""The earth mover's distance takes at most so many pairs of prototypes: about 20 seconds."""
+"""The earth mover's distance takes at most so many pairs of prototypes: some seconds."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,6 @@ def prototype_distance(
         InputError: shapes that don't fit, weights that are negative or all 0, or more than
             :data:`MAX_PAIRS` pairs of prototypes.
     """
-    from scipy.optimize import linprog
-    from scipy.sparse import block_array, csr_array, eye_array, kron
     from scipy.spatial.distance import cdist
 
     source = _shares("source", source_prototypes, source_weights)
@@ -177,22 +176,7 @@ def prototype_distance(
             f"{len(source)} x {len(target)} pairs of prototypes are more than {MAX_PAIRS}; "
             "leave out the lightest classes"
         )
-    costs = cdist(source_prototypes, target_prototypes)
-    scale = float(costs.max())
-    if scale == 0.0:
-        return 0.0
-    ones = csr_array(np.ones((1, len(target)))), csr_array(np.ones((1, len(source))))
-    leaving = kron(eye_array(len(source)), ones[0])
-    arriving = kron(ones[1], eye_array(len(target)))
-    moved = linprog(  # type: ignore[call-overload]  # the stubs know no sparse matrices
-        (costs / scale).ravel(),
-        A_eq=block_array([[leaving], [arriving]], format="csr"),
-        b_eq=np.concatenate([source, target]),
-        method="highs",
-    )
-    if moved.fun is None:
-        raise ArithmeticError(f"the transport problem wasn't solved: {moved.message}")
-    return max(0.0, float(moved.fun)) * scale
+    return least_cost(cdist(source_prototypes, target_prototypes), source, target)
 
 
 def prototype_similarity(distance: float, gamma: float = 0.01) -> float:

@@ -16,6 +16,7 @@ MAX_SAMPLES = 2000
 MIN_SAMPLES = 10
 
 _DISCARDED = 0.1
+_N_NEIGHBOURS = 20
 
 
 def two_nn(features: Features, seed: int = 0) -> float:
@@ -33,7 +34,10 @@ def two_nn(features: Features, seed: int = 0) -> float:
     Returns:
         At least 0; NaN for fewer than :data:`MIN_SAMPLES` different samples.
     """
-    distances = _neighbour_distances(features, 2, seed)
+    return _two_nn(_neighbour_distances(features, 2, seed))
+
+
+def _two_nn(distances: Matrix | None) -> float:
     if distances is None:
         return float("nan")
     log_ratio = np.sort(np.log(distances[:, 1] / distances[:, 0]))
@@ -44,7 +48,7 @@ def two_nn(features: Features, seed: int = 0) -> float:
     return float((log_ratio * survival).sum() / norm) if norm > 0 else float("nan")
 
 
-def levina_bickel(features: Features, n_neighbours: int = 20, seed: int = 0) -> float:
+def levina_bickel(features: Features, n_neighbours: int = _N_NEIGHBOURS, seed: int = 0) -> float:
     """Maximum-likelihood dimension from the distances to the nearest neighbours.
 
     Levina and Bickel 2004 (NeurIPS), the inverse estimates of the samples averaged as MacKay and
@@ -58,12 +62,21 @@ def levina_bickel(features: Features, n_neighbours: int = 20, seed: int = 0) -> 
     Returns:
         At least 0; NaN for fewer than :data:`MIN_SAMPLES` different samples.
     """
-    distances = _neighbour_distances(features, n_neighbours, seed)
+    return _levina_bickel(_neighbour_distances(features, n_neighbours, seed))
+
+
+def _levina_bickel(distances: Matrix | None) -> float:
     if distances is None:
         return float("nan")
     k = distances.shape[1]
     inverse = float(np.log(distances[:, -1:] / distances[:, :-1]).sum(axis=1).mean() / (k - 1))
     return 1 / inverse if inverse > 0 else float("nan")
+
+
+def both_dimensions(features: Features, seed: int = 0) -> tuple[float, float]:
+    """:func:`two_nn` and :func:`levina_bickel` of the same samples, for little more than one."""
+    distances = _neighbour_distances(features, _N_NEIGHBOURS, seed)
+    return _two_nn(distances), _levina_bickel(distances)
 
 
 def _neighbour_distances(features: Features, n_neighbours: int, seed: int) -> Matrix | None:

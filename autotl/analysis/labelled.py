@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotl.analysis.moments import Features, Labels, Matrix, check_features
+from autotl.analysis.moments import (
+    Features,
+    Labels,
+    Matrix,
+    check_features,
+    mean_of,
+    scatter_of,
+    standardised,
+)
 from autotl.errors import InputError
+
+MAX_IN_DOUBLE = 20_000
+"""Of more samples, second moments are taken of products in float32."""
 
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """At least two samples of at least two classes.
+    """At least two samples of at least two classes; what several scores need is computed once.
 
     Attributes:
         features: ``(n, d)``, finite.
@@ -39,6 +51,33 @@ class LabelledFeatures:
     def n_classes(self) -> int:
         """Number of classes that occur."""
         return len(self.counts)
+
+    @cached_property
+    def mean(self) -> Matrix:
+        """Of the rows, ``(d,)``."""
+        return mean_of(self.features)
+
+    @cached_property
+    def scatter(self) -> Matrix:
+        """About the mean, ``(d, d)`` or ``(n, n)``, see :func:`~.moments.scatter_of`."""
+        return scatter_of(self.features, self.mean, in_single=self.in_single)
+
+    @cached_property
+    def scatter_about_zero(self) -> Matrix:
+        """Likewise, of the features as they are."""
+        if self.n_samples < self.num_features:
+            return scatter_of(self.features, np.zeros(self.num_features))
+        return self.scatter + self.n_samples * np.outer(self.mean, self.mean)
+
+    @cached_property
+    def standardised(self) -> Features:
+        """The features of mean 0 and variance 1."""
+        return standardised(self.features)
+
+    @property
+    def in_single(self) -> bool:
+        """Whether second moments are taken of products in float32."""
+        return self.n_samples > MAX_IN_DOUBLE
 
     def subsample(self, max_samples: int, seed: int) -> LabelledFeatures:
         """At most so many samples: two of each class as far as they go, the others at random."""

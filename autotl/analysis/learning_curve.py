@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ def measure_learning_curve(
     train: NDArray[np.int64],
     validation: NDArray[np.int64],
     seed: int = 0,
+    n_train: int | None = None,
 ) -> LearningCurve:
     """Fit to growing parts of the training samples, and extrapolate to twice as many.
 
@@ -80,6 +81,8 @@ def measure_learning_curve(
         train: rows to learn from.
         validation: rows to be right about; none of ``train``.
         seed: of the draws.
+        n_train: samples to learn from that there are, whose doubling is extrapolated to; None: as
+            many as ``train`` has.
 
     Returns:
         The curve. Its gain is unknown, and the reason said, where there are fewer than ten training
@@ -90,17 +93,17 @@ def measure_learning_curve(
     Raises:
         InputError: features that are NaN or infinite.
     """
+    n = len(train) if n_train is None else n_train
     curve, law = _curve_and_law(features, labels, train, validation, seed)
     if law is None:
-        return curve
-    n = float(curve.n_train)
-    gain, low, high = law.quantiles(law.error(n) - law.error(2 * n))
+        return replace(curve, n_train=n)
+    gain, low, high = law.quantiles(law.error(float(n)) - law.error(2.0 * n))
     known = high - low <= MAX_WIDTH
     reason = "" if known else f"it may be {100 * low:+.1f} to {100 * high:+.1f} points"
     return LearningCurve(
         curve.n_samples,
         curve.accuracy,
-        curve.n_train,
+        n,
         gain if known else None,
         (low, high),
         reason,
@@ -268,19 +271,14 @@ def _right(
     first_half: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Which answers are right, each half's penalty chosen on the other half."""
-    values, axes = np.linalg.eigh(gram)
-    along, shown = axes.T @ sums.T, (validation @ axes).astype(np.float32)
+    from scipy.linalg import cho_factor, cho_solve
+
     unit = np.trace(gram) / len(gram) * min(1.0, len(gram) / n_samples)
-    found = np.stack(
-        [
-            (
-                shown
-                @ (along / (np.maximum(values, 0) + penalty * unit)[:, None]).astype(np.float32)
-            ).argmax(axis=1)
-            == true
-            for penalty in _PENALTIES
-        ]
-    )
+    found = np.empty((len(_PENALTIES), len(true)), dtype=bool)
+    for place, penalty in enumerate(_PENALTIES):
+        factor = cho_factor(gram + penalty * unit * np.eye(len(gram)), check_finite=False)
+        weights = cho_solve(factor, sums.T, check_finite=False).astype(np.float32)
+        found[place] = (validation @ weights).argmax(axis=1) == true
     of_first, of_second = found[:, first_half].mean(axis=1), found[:, ~first_half].mean(axis=1)
     right: NDArray[np.bool_] = np.where(
         first_half, found[of_second.argmax()], found[of_first.argmax()]

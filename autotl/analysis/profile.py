@@ -54,6 +54,7 @@ class DatasetProfile:
         sufficiency: how far the samples go; None: not measured.
         ranking: what chose these candidates out of more, the dropped ones included; empty: there
             were no more.
+        not_looked_for: near-duplicates that weren't looked for, and why, a sentence each.
     """
 
     size: SizeProfile
@@ -64,6 +65,7 @@ class DatasetProfile:
     n_quarantined: int = 0
     sufficiency: Sufficiency | None = None
     ranking: tuple[RankedBackbone, ...] = ()
+    not_looked_for: tuple[str, ...] = ()
 
     @property
     def best_similarity(self) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotl.analysis.capacity import Capacity
-from autotl.analysis.intrinsic import levina_bickel, two_nn
+from autotl.analysis.intrinsic import both_dimensions
 from autotl.analysis.learning_curve import LearningCurve, measure_learning_curve
 from autotl.analysis.moments import Features, Labels
 
@@ -45,6 +45,7 @@ def measure_sufficiency(
     capacity: Mapping[str, Capacity],
     seed: int = 0,
     pictures: NDArray[np.int64] | None = None,
+    n_train: int | None = None,
 ) -> Sufficiency:
     """Measure features of the development samples.
 
@@ -58,6 +59,8 @@ def measure_sufficiency(
         seed: of what is drawn.
         pictures: ``(n,) int64``, equal for samples that show the same picture, of which one counts
             for the dimension: copies next to each other would make it too small. None: all differ.
+        n_train: samples to learn from that there are, ``train`` being a sample of them; None: these
+            are all.
     """
     if not np.isfinite(features).all():
         unknown = LearningCurve(n_train=len(train), reason="the features aren't finite")
@@ -65,12 +68,13 @@ def measure_sufficiency(
     distinct = (
         train if pictures is None else train[np.unique(pictures[train], return_index=True)[1]]
     )
+    smallest_scale, larger_scale = both_dimensions(features[distinct], seed)
     return Sufficiency(
         backbone=backbone,
         num_features=int(features.shape[1]),
-        two_nn=_known(two_nn(features[distinct], seed)),
-        levina_bickel=_known(levina_bickel(features[distinct], seed=seed)),
-        learning_curve=measure_learning_curve(features, labels, train, validation, seed),
+        two_nn=_known(smallest_scale),
+        levina_bickel=_known(larger_scale),
+        learning_curve=measure_learning_curve(features, labels, train, validation, seed, n_train),
         capacity=capacity,
     )
 

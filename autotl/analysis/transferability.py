@@ -6,8 +6,9 @@ greater is better, among feature sets of the *same* samples: none of them compar
 What they all do: labels are names only, and classes that don't occur are ignored. With fewer than
 two samples or two classes there is nothing to tell apart: NaN. Features that are NaN or infinite
 are refused with an :class:`~autotl.errors.InputError`. Constant features score what no information
-scores, which each function names. Second moments are taken in float64, of whichever of
-``(n, n)`` and ``(d, d)`` is smaller.
+scores, which each function names. Second moments are taken of whichever of ``(n, n)`` and
+``(d, d)`` is smaller, in float64; of more than 20,000 samples, of products in float32
+(``studies/analyzer`` says how exact that is). :func:`score_all` computes once what several need.
 """
 
 from __future__ import annotations
@@ -23,14 +24,19 @@ from autotl.analysis.moments import (
     Features,
     Labels,
     Matrix,
-    blocks,
     class_sums,
     indicators,
-    mean_of,
     sampling_error,
     scatter_of,
 )
-from autotl.analysis.neighbours import centroid_accuracy, k_nn_accuracy, parc
+from autotl.analysis.neighbours import (
+    centroid_accuracy,
+    centroids_of,
+    k_nn_accuracy,
+    k_nn_of,
+    parc,
+    parc_of,
+)
 from autotl.errors import InputError
 
 NOISE_RATIO_RANGE = (1e-8, 1e8)
@@ -57,9 +63,10 @@ def log_me(features: Features, labels: Labels) -> float:
     the evidence of the mean alone. Features that fit the labels without any noise have infinite
     evidence; the bound :data:`NOISE_RATIO_RANGE` keeps it finite.
     """
-    data = labelled(features, labels)
-    if data is None:
-        return float("nan")
+    return _of(_log_me, features, labels)
+
+
+def _log_me(data: LabelledFeatures) -> float:
     values, projections = _projections(data, np.zeros(data.num_features))
     if len(values) == 0:
         values, projections = np.ones(1), np.zeros((1, data.n_classes))
@@ -86,8 +93,7 @@ def _projections(data: LabelledFeatures, centre: Matrix) -> tuple[Matrix, Matrix
         The non-zero eigenvalues ``(rank,)`` of the scatter about the centre, and the squared
         projections ``(rank, n_classes)`` of the class indicators on its left singular vectors.
     """
-    scatter = scatter_of(data.features, centre)
-    values, vectors = np.linalg.eigh(scatter)
+    values, vectors = np.linalg.eigh(data.scatter if centre.any() else data.scatter_about_zero)
     kept = values > values[-1] * max(data.features.shape) * np.finfo(np.float64).eps * 8
     kept &= values > 0
     values, vectors = values[kept], vectors[:, kept]
@@ -139,16 +145,16 @@ def h_score(features: Features, labels: Labels) -> float:
     Invariant to rotations, shifts and one scale of all features. In ``[0, n_classes - 1]``;
     constant features: 0.
     """
-    data = labelled(features, labels)
-    if data is None:
-        return float("nan")
-    centre = mean_of(data.features)
-    scatter, projections = _projections(data, centre)
+    return _of(_h_score, features, labels)
+
+
+def _h_score(data: LabelledFeatures) -> float:
+    scatter, projections = _projections(data, data.mean)
     values = scatter / data.n_samples
     squared_norm = float(np.square(values).sum())
     target = float(values.sum()) / data.num_features
     spread = squared_norm - data.num_features * target**2
-    error = sampling_error(data.features, centre, squared_norm)
+    error = sampling_error(data.features, data.mean, squared_norm)
     # Nothing to shrink where the covariance is its target already, as with one feature.
     shrinkage = min(1.0, error / spread) if spread > 1e-12 * squared_norm else 0.0
     between = (projections / data.counts).sum(axis=1) * values
@@ -179,25 +185,28 @@ def trans_rate(
         Around 0 for labels that the features know nothing of; constant features: 0. Invariant to
         rotations, shifts and one scale of all features.
     """
-    data = labelled(features, labels)
-    if data is None:
-        return float("nan")
-    centre = mean_of(data.features)
-    variance = sum(float(np.square(x).sum()) for x in blocks(data.features, centre))
-    unit = distortion * variance / data.n_samples
+    return _of(lambda data: _trans_rate(data, distortion, seed), features, labels)
+
+
+def _trans_rate(data: LabelledFeatures, distortion: float = 1e-4, seed: int = 0) -> float:
+    unit = distortion * float(np.trace(data.scatter)) / data.n_samples
     if unit <= 0.0:
         return 0.0
     chance = np.random.default_rng(seed).permutation(data.labels)
     rate = 0.0
-    for label, count in enumerate(data.counts):
-        for dealt, sign in ((chance, 1), (data.labels, -1)):
-            members = scatter_of(data.features[dealt == label], centre)
-            rate += sign * count / data.n_samples * _coding_rate(members, unit * count)
+    for dealt, sign in ((chance, 1), (data.labels, -1)):
+        by_class = np.split(np.argsort(dealt, kind="stable"), data.counts.cumsum()[:-1].astype(int))
+        for rows, count in zip(by_class, data.counts, strict=True):
+            scatter = scatter_of(data.features[rows], data.mean, in_single=data.in_single)
+            rate += sign * count / data.n_samples * _coding_rate(scatter, unit * count)
     return float(rate)
 
 
 def _coding_rate(scatter: Matrix, unit: float) -> float:
-    return 0.5 * float(np.linalg.slogdet(np.eye(len(scatter)) + scatter / unit)[1])
+    from scipy.linalg import cholesky
+
+    root = cholesky(np.eye(len(scatter)) + scatter / unit, check_finite=False)
+    return float(np.log(root.diagonal()).sum())
 
 
 def leep(source_probabilities: NDArray[np.float32], labels: Labels) -> float:
@@ -254,15 +263,16 @@ def n_leep(features: Features, labels: Labels, seed: int = 0) -> float:
     Returns:
         At most 0; constant features: minus the labels' entropy.
     """
+    return _of(lambda data: _n_leep(data, seed), features, labels)
+
+
+def _n_leep(data: LabelledFeatures, seed: int = 0) -> float:
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    data = labelled(features, labels)
-    if data is None:
-        return float("nan")
     data = data.subsample(MAX_MIXTURE_SAMPLES, seed)
-    centred = data.features.astype(np.float64) - mean_of(data.features)
+    centred = data.features.astype(np.float64) - data.mean
     scale = np.abs(centred).max()
     if scale <= 1e-6 * np.abs(data.features).max():
         return leep(np.ones((data.n_samples, 1), dtype=np.float32), data.labels)
@@ -279,6 +289,30 @@ def n_leep(features: Features, labels: Labels, seed: int = 0) -> float:
         warnings.simplefilter("ignore", ConvergenceWarning)
         posterior = mixture.fit(reduced).predict_proba(reduced)
     return leep(posterior, data.labels)
+
+
+def _of(measure: Callable[[LabelledFeatures], float], features: Features, labels: Labels) -> float:
+    data = labelled(features, labels)
+    return float("nan") if data is None else measure(data)
+
+
+_MEASURES: dict[str, Callable[[LabelledFeatures], float]] = {
+    "log_me": _log_me,
+    "h_score": _h_score,
+    "k_nn_accuracy": k_nn_of,
+    "centroid_accuracy": centroids_of,
+    "parc": parc_of,
+    "trans_rate": _trans_rate,
+    "n_leep": _n_leep,
+}
+
+
+def score_all(features: Features, labels: Labels) -> dict[str, float]:
+    """All of :data:`SCORES`, sooner than one by one."""
+    data = labelled(features, labels)
+    if data is None:
+        return dict.fromkeys(_MEASURES, float("nan"))
+    return {name: measure(data) for name, measure in _MEASURES.items()}
 
 
 SCORES: dict[str, Callable[[Features, Labels], float]] = {

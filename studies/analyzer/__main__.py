@@ -57,12 +57,15 @@ def of_domains(quick: bool) -> dict[str, Any]:
 
 
 def of_cost(quick: bool) -> dict[str, Any]:
-    """CPU seconds beyond the forward pass, and peak memory by the number of pictures."""
+    """CPU seconds beyond the forward pass and of scores alone; peak memory by pictures."""
     found: dict[str, Any] = {}
     n_pictures = 1_000 if quick else 5_000
     for name, backbone in cost.backbones().items():
         found[name] = cost.seconds(backbone, n_pictures, 1 if quick else 3)
         print(f"  {name:26} {n_pictures:,} pictures: {json.dumps(found[name])}", flush=True)
+    shape = (20_001, 512) if quick else (100_000, 2_048)
+    found["scores"] = cost.scores(*shape)
+    print(f"  scores of {shape[0]:,} x {shape[1]:,}: {json.dumps(found['scores'])}", flush=True)
     for n in (1_000, 5_000) if quick else (1_000, 5_000, 20_000, 50_000):
         found[str(n)] = cost.peak(n)
         print(f"  {n:>7,} pictures: {json.dumps(found[str(n)])}", flush=True)

@@ -18,7 +18,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from autotl.analysis import moments, neighbours
+from autotl.analysis import labelled, moments, neighbours
 from autotl.analysis.transferability import (
     SCORES,
     centroid_accuracy,
@@ -28,6 +28,7 @@ from autotl.analysis.transferability import (
     log_me,
     n_leep,
     parc,
+    score_all,
     trans_rate,
 )
 from autotl.errors import InputError
@@ -388,3 +389,17 @@ def test_hard_cases_give_numbers(
 def test_a_class_s_only_sample_is_wrong(score: Score) -> None:
     features = np.array([[0.0], [0.1], [0.2], [9.0]], dtype=np.float32)
     assert score(features, np.array([0, 0, 0, 1])) == 0.75
+
+
+@pytest.mark.parametrize(("n", "d"), [(400, 30), (40, 90)])
+def test_all_at_once_and_by_products_in_single_precision(
+    n: int, d: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, labels = problem(n, d)
+    alone = {name: score(features, labels) for name, score in SCORES.items()}
+    assert score_all(features, labels) == alone
+    monkeypatch.setattr(labelled, "MAX_IN_DOUBLE", 10)
+    assert score_all(features, labels) == pytest.approx(alone, rel=1e-5)
+    nothing = score_all(features, np.zeros_like(labels))
+    assert nothing.keys() == SCORES.keys()
+    assert all(math.isnan(value) for value in nothing.values())
