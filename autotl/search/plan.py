@@ -60,7 +60,8 @@ class Plan:
         price: predicted seconds of an arm, before any correction.
         allocation: how arms are compared.
         params: what an arm's trial answers to which parameter; others are drawn.
-        fits: whether a trial of so many seconds still fits into the time.
+        fits: whether a trial of so many seconds still fits into the time, where the best so far
+            took so many; None: there is none.
         n_trials: that the study may have; None: no limit.
         is_timed: whether the search has to end in a time; if not, no clock is asked.
     """
@@ -69,7 +70,7 @@ class Plan:
     price: Callable[[Arm], float]
     allocation: Allocation
     params: Callable[[Arm], Mapping[str, Any]]
-    fits: Callable[[float], bool]
+    fits: Callable[[float, float | None], bool]
     n_trials: int | None = None
     is_timed: bool = True
 
@@ -102,6 +103,7 @@ class Plan:
         factors = dict.fromkeys(self.strategies, 1.0)
         if self.is_timed:
             factors = {name: correction(trials, name) for name in self.strategies}
+        best_s = best_s_of(trials)
         options = [
             Option(arm, seconds)
             for arm in self.arms
@@ -110,7 +112,7 @@ class Plan:
                 (arm.strategy, arm.backbone) in worked
                 or failures[(arm.strategy, arm.backbone)] < _MAX_FAILURES
             )
-            and self._fits(seconds := self.price(arm) * factors[arm.strategy], known)
+            and (self.fits(seconds := self.price(arm) * factors[arm.strategy], best_s) or not known)
         ]
         if not options:
             return None
@@ -126,10 +128,6 @@ class Plan:
             chosen = best(improvements, options)
         most = float(improvements.max()) if seen else math.inf
         return Choice(options[chosen].arm, most, bool(untried) or most >= enough)
-
-    def _fits(self, seconds: float, known: Sequence[object]) -> bool:
-        """Whether there is time; the first trial is run even if there isn't."""
-        return not known or self.fits(seconds)
 
     def _waiting(
         self, known: Sequence[tuple[FrozenTrial, Arm]], options: Sequence[Option], *, is_last: bool
@@ -197,6 +195,16 @@ def n_counted(trials: Sequence[FrozenTrial]) -> int:
         and trial.user_attrs.get(STATE) not in (REPEATED, UNAFFORDABLE)
         for trial in trials
     )
+
+
+def best_s_of(trials: Sequence[FrozenTrial]) -> float | None:
+    """Seconds of the best finished trial; None without any."""
+    scores = [
+        (trial.value or 0.0, trial.user_attrs.get(SECONDS, 0.0))
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+    ]
+    return max(scores)[1] if scores else None
 
 
 def correction(trials: Sequence[FrozenTrial], strategy: str) -> float:
