@@ -34,7 +34,7 @@ class SearchStorage(_CachedStorage):
 
     def __init__(self, backend: RDBStorage) -> None:
         super().__init__(backend)
-        self._last_id = -1
+        self._last_ids: dict[int, int] = {}
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         with self._lock:
@@ -42,11 +42,11 @@ class SearchStorage(_CachedStorage):
             rows = patiently(lambda: self._rows(study_id, study.unfinished_trial_ids))
             if not rows:
                 return
-            self._last_id = max(self._last_id, *rows)
+            last_id = self._last_ids[study_id] = max(self._last_ids.get(study_id, -1), *rows)
             ended = {own for own, row in rows.items() if row.state.is_finished()}
             going_on = rows.keys() - ended
             if ended:
-                read = self._backend._get_trials(study_id, None, ended, self._last_id)
+                read = self._backend._get_trials(study_id, None, ended, last_id)
                 self._add_trials_to_cache(study_id, [t for t in read if t._trial_id in ended])
             self._add_trials_to_cache(study_id, [_sketch(own, rows[own]) for own in going_on])
             study.unfinished_trial_ids = going_on
@@ -59,7 +59,10 @@ class SearchStorage(_CachedStorage):
             .outerjoin(own, and_(own.trial_id == trial.trial_id, own.key.in_((ARM, FIXED))))
             .where(
                 trial.study_id == study_id,
-                or_(trial.trial_id > self._last_id, trial.trial_id.in_(unfinished)),
+                or_(
+                    trial.trial_id > self._last_ids.get(study_id, -1),
+                    trial.trial_id.in_(unfinished),
+                ),
             )
         )
         rows: dict[int, _Row] = {}
