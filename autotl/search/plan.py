@@ -183,8 +183,9 @@ def arm_of(trial: FrozenTrial) -> Arm | None:
 
 def strategy_of(trial: FrozenTrial) -> str | None:
     """The strategy that a trial has or was enqueued with."""
-    fixed = trial.system_attrs.get("fixed_params", {})
-    strategy = trial.params.get(STRATEGY, fixed.get(STRATEGY))
+    strategy = trial.params.get(STRATEGY)
+    if strategy is None:  # only then, since Optuna may have to read the attributes
+        strategy = trial.system_attrs.get("fixed_params", {}).get(STRATEGY)
     return None if strategy is None else str(strategy)
 
 

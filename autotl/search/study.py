@@ -255,7 +255,7 @@ def _run_trials(
                         n_passed_over += 1
                         continue
                     deadline = NEVER if best_s is None else budget.deadline_for(predicted_s, best_s)
-                    origin = _origin(study, trial)
+                    origin = _origin(trial)
                 n_passed_over = 0
                 checkpoint = store.checkpoint(trial.number, strategy.name, config, task.seed)
                 record = run_trial(
@@ -290,11 +290,11 @@ def _run_trials(
                 raise KeyboardInterrupt
 
 
-def _origin(study: optuna.Study, trial: optuna.Trial) -> dict[str, str]:
+def _origin(trial: optuna.Trial) -> dict[str, str]:
     """What a trial's settings come from: a recipe, or an earlier fit."""
     if WARM_START in trial.user_attrs:
         return {WARM_START: str(trial.user_attrs[WARM_START])}
-    arm = arm_of(study._storage.get_trial(trial._trial_id))
+    arm = arm_of(trial._cached_frozen_trial)
     return {} if arm is None or arm.recipe == DRAWN else {"recipe": arm.recipe}
 
 
