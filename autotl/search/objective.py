@@ -130,7 +130,7 @@ def _told_before(trial: BaseTrial) -> Iterable[int]:
     """Steps that Optuna has heard of; a trial outside of a study has none."""
     if not isinstance(trial, optuna.Trial):
         return ()
-    return trial.study._storage.get_trial(trial._trial_id).intermediate_values
+    return tuple(trial._cached_frozen_trial.intermediate_values)
 
 
 class OverdueError(Exception):

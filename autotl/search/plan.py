@@ -60,7 +60,8 @@ class Plan:
         price: predicted seconds of an arm, before any correction.
         allocation: how arms are compared.
         params: what an arm's trial answers to which parameter; others are drawn.
-        fits: whether a trial of so many seconds still fits into the time.
+        fits: whether a trial of so many seconds still fits into the time, where the best so far
+            took so many; None: there is none.
         n_trials: that the study may have; None: no limit.
         is_timed: whether the search has to end in a time; if not, no clock is asked.
     """
@@ -69,7 +70,7 @@ class Plan:
     price: Callable[[Arm], float]
     allocation: Allocation
     params: Callable[[Arm], Mapping[str, Any]]
-    fits: Callable[[float], bool]
+    fits: Callable[[float, float | None], bool]
     n_trials: int | None = None
     is_timed: bool = True
 
@@ -112,7 +113,8 @@ class Plan:
                 or failures[(arm.strategy, arm.backbone)] < _MAX_FAILURES
             )
         ]
-        options = [option for option in able if self.fits(option.seconds)]
+        best_s = best_s_of(trials)
+        options = [option for option in able if self.fits(option.seconds, best_s)]
         if able and not (options or known):
             options = [min(able, key=lambda option: option.seconds)]
         if not options:
@@ -184,8 +186,9 @@ def arm_of(trial: FrozenTrial) -> Arm | None:
 
 def strategy_of(trial: FrozenTrial) -> str | None:
     """The strategy that a trial has or was enqueued with."""
-    fixed = trial.system_attrs.get("fixed_params", {})
-    strategy = trial.params.get(STRATEGY, fixed.get(STRATEGY))
+    strategy = trial.params.get(STRATEGY)
+    if strategy is None:  # only then, since Optuna may have to read the attributes
+        strategy = trial.system_attrs.get("fixed_params", {}).get(STRATEGY)
     return None if strategy is None else str(strategy)
 
 
@@ -196,6 +199,16 @@ def n_counted(trials: Sequence[FrozenTrial]) -> int:
         and trial.user_attrs.get(STATE) not in (REPEATED, UNAFFORDABLE)
         for trial in trials
     )
+
+
+def best_s_of(trials: Sequence[FrozenTrial]) -> float | None:
+    """Seconds of the best finished trial; None without any."""
+    scores = [
+        (trial.value or 0.0, trial.user_attrs.get(SECONDS, 0.0))
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+    ]
+    return max(scores)[1] if scores else None
 
 
 def correction(trials: Sequence[FrozenTrial], strategy: str) -> float:

@@ -49,10 +49,11 @@ class StrategyPruner(BasePruner):
         step = trial.last_step
         if step is None or step * len(self._fold_sizes) < GRACE * PROGRESS_STEPS:
             return False
+        kind = _kind(trial)
         others = [
             other
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if _kind(other) == _kind(trial)
+            if _kind(other) == kind
             and other.value is not None
             and min(other.intermediate_values, default=math.inf) <= step
         ]

@@ -45,16 +45,14 @@ class StrategySampler(BaseSampler):
         self._n_startup_trials = n_startup_trials
         self._tpes: dict[tuple[str, int], TPESampler] = {}
         self._chosen: tuple[int, Arm] | None = None
-        self._planned: Choice | None = None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Choose the trial's arm, as soon as it is asked for, and note it."""
         self._arm(study, trial)
 
     def plan(self, trials: Sequence[FrozenTrial]) -> Choice | None:
-        """What the next trial will try, before it is asked for; None if nothing fits any more."""
-        self._planned = self._plan.next(trials)
-        return self._planned
+        """What the next trial should try; None if nothing fits any more."""
+        return self._plan.next(trials)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -124,10 +122,7 @@ class StrategySampler(BaseSampler):
         arm = arm_of(trial)
         if arm is None:
             trials = study.get_trials(deepcopy=False)
-            choice = self._planned or self._plan.next(
-                [other for other in trials if other.number != trial.number]
-            )
-            self._planned = None
+            choice = self._plan.next([other for other in trials if other.number != trial.number])
             arm = self._plan.arms[-1] if choice is None else choice.arm
             study._storage.set_trial_system_attr(
                 trial._trial_id, ARM, [arm.strategy, arm.recipe, arm.backbone]

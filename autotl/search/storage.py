@@ -144,7 +144,7 @@ def is_file(url: str) -> bool:
 
 
 def _open_server(url: str) -> PatientStorage:
-    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 8}
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 8}
     if url.startswith(("postgres://", "postgresql://")):
         url = f"postgresql+psycopg://{url.partition('://')[2]}"
     if url.startswith("postgresql+psycopg"):

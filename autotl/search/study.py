@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import optuna
@@ -20,25 +21,26 @@ from autotl.progress import Progress
 from autotl.runtime import NEVER, Deadline
 from autotl.search.allocation import allocation_for
 from autotl.search.arms import arms_of, config_of, params_of
+from autotl.search.asking import asked, begin_trial
 from autotl.search.budget import SearchBudget
+from autotl.search.cached import SearchStorage
 from autotl.search.interrupts import uninterrupted
 from autotl.search.knowledge import DRAWN, Arm
 from autotl.search.nominal import nominal_task
 from autotl.search.objective import run_trial, tell
 from autotl.search.plan import (
     REPEATED,
-    SECONDS,
     STATE,
     STRATEGY,
     UNAFFORDABLE,
     Plan,
     arm_of,
+    best_s_of,
     correction,
-    n_counted,
     strategy_of,
 )
 from autotl.search.pruner import StrategyPruner
-from autotl.search.published import CLOSED, refuse_anothers
+from autotl.search.published import refuse_anothers
 from autotl.search.records import TrialStore
 from autotl.search.sampler import StrategySampler
 from autotl.search.signs import ELSEWHERE, pulse
@@ -46,7 +48,7 @@ from autotl.search.space import Space, narrow
 from autotl.search.storage import open_storage
 from autotl.search.takeover import hand_back, mark_complete, take_up
 from autotl.search.turns import turn
-from autotl.search.warm_start import WARM_START, WarmTrial, hold, release
+from autotl.search.warm_start import WARM_START, WarmTrial, hold
 from autotl.strategies import STRATEGIES
 from autotl.strategies.base import StrategyConfig, Task
 from autotl.tracking.base import FitRun
@@ -148,13 +150,9 @@ def run_worker(
     budget = SearchBudget(spec.deadline, n_folds_samples, len(task.labels), spec.finalists_s)
     storage = open_storage(spec.storage)
     pruner = StrategyPruner(task.metric.name, [len(fold.validation) for fold in task.folds])
-    study = optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
+    study = optuna.load_study(study_name=spec.name, storage=SearchStorage(storage), pruner=pruner)
     plan = plan_for(
-        spec.strategies,
-        task,
-        profile,
-        lambda seconds: budget.fits(seconds, _best_s(study)),
-        spec.n_trials,
+        *(spec.strategies, task, profile, budget.fits, spec.n_trials),
         is_timed=spec.deadline.at is not None,
         space=spec.space,
     )
@@ -176,7 +174,7 @@ def plan_for(
     strategies: Sequence[str],
     task: Task,
     profile: DatasetProfile,
-    fits: Callable[[float], bool],
+    fits: Callable[[float, float | None], bool],
     n_trials: int | None = None,
     *,
     is_timed: bool = True,
@@ -188,7 +186,8 @@ def plan_for(
         strategies: names.
         task: what to train on.
         profile: of the data set.
-        fits: whether a trial of so many seconds still fits into the time.
+        fits: whether a trial of so many seconds still fits into the time, where the best so far
+            took so many; None: there is none.
         n_trials: that the study may have; None: no limit.
         is_timed: whether it has to end in a time; if not, nothing hangs on a clock.
         space: what the study leaves of their choices; None: everything.
@@ -197,8 +196,10 @@ def plan_for(
     arms = arms_of(strategies, profile, space)
     priced = task if is_timed else nominal_task(task)
 
+    config = cache(lambda arm: config_of(arm, profile, space))
+
     def price(arm: Arm) -> float:
-        return STRATEGIES[arm.strategy].cost(config_of(arm, profile, space), priced)
+        return STRATEGIES[arm.strategy].cost(config(arm), priced)
 
     return Plan(
         arms=arms,
@@ -226,26 +227,27 @@ def _run_trials(
 ) -> None:
     store = TrialStore(spec.folder / "trials")
     strategies = {name: narrow(STRATEGIES[name], spec.space) for name in spec.strategies}
+    own = {ELSEWHERE: f"{socket.gethostname()}:{os.getpid()}"} if is_elsewhere else {}
     n_passed_over = 0
     while n_passed_over < _MAX_PASSED_OVER:
         with ExitStack() as alive:
-            with uninterrupted(), turn(storage, study._study_id, store.folder):
-                if is_elsewhere and study.user_attrs.get(CLOSED):
-                    return
-                trials = _begin(study, sampler, spec, progress)
-                if trials is None:
-                    return
-                trial = study.ask()
-                if is_elsewhere:
-                    alive.enter_context(pulse(storage, trial._trial_id))
-                    trial.set_user_attr(ELSEWHERE, f"{socket.gethostname()}:{os.getpid()}")
+            with uninterrupted():
+                study.get_trials(deepcopy=False)  # what has ended is read before others wait
+                with turn(storage, study._study_id, store.folder):
+                    begun = begin_trial(study, sampler, spec.n_trials, own, progress.note)
+                    if begun is None:
+                        return
+                    trial_id, trials = begun
+                    if is_elsewhere:
+                        alive.enter_context(pulse(storage, trial_id))
+                trial = asked(study, trial_id)
             try:
                 with uninterrupted():
                     strategy = strategies[trial.suggest_categorical(STRATEGY, spec.strategies)]
                     config = strategy.suggest(trial, profile)
                     cost_s = strategy.cost(config, task)
                     predicted_s = cost_s * correction(trials, strategy.name)
-                    best_s = _best_s(study)
+                    best_s = best_s_of(trials)
                     repeats = _has_ended(trials, strategy.name, config)
                     if repeats or (trials and not budget.fits(predicted_s, best_s)):
                         trial.set_user_attr(STATE, REPEATED if repeats else UNAFFORDABLE)
@@ -253,7 +255,7 @@ def _run_trials(
                         n_passed_over += 1
                         continue
                     deadline = NEVER if best_s is None else budget.deadline_for(predicted_s, best_s)
-                    origin = _origin(study, trial)
+                    origin = _origin(trial)
                 n_passed_over = 0
                 checkpoint = store.checkpoint(trial.number, strategy.name, config, task.seed)
                 record = run_trial(
@@ -288,41 +290,12 @@ def _run_trials(
                 raise KeyboardInterrupt
 
 
-def _begin(
-    study: optuna.Study, sampler: StrategySampler, spec: StudySpec, progress: Progress
-) -> Sequence[FrozenTrial] | None:
-    """Plan the next trial; the trials so far, or None if the search ends here."""
-    release(study)
-    trials = study.get_trials(deepcopy=False)
-    if spec.n_trials is not None and n_counted(trials) >= spec.n_trials:
-        return None
-    if any(trial.state == TrialState.WAITING for trial in trials):
-        return trials
-    choice = sampler.plan(trials)
-    if choice is None:
-        return None
-    if spec.n_trials is None and not choice.is_worth_it:
-        progress.note(
-            "the search ends here: less than "
-            f"{100 * choice.improvement:.1g} points are expected of any further trial"
-        )
-        return None
-    return trials
-
-
-def _origin(study: optuna.Study, trial: optuna.Trial) -> dict[str, str]:
+def _origin(trial: optuna.Trial) -> dict[str, str]:
     """What a trial's settings come from: a recipe, or an earlier fit."""
     if WARM_START in trial.user_attrs:
         return {WARM_START: str(trial.user_attrs[WARM_START])}
-    arm = arm_of(study._storage.get_trial(trial._trial_id))
+    arm = arm_of(trial._cached_frozen_trial)
     return {} if arm is None or arm.recipe == DRAWN else {"recipe": arm.recipe}
-
-
-def _best_s(study: optuna.Study) -> float | None:
-    """Seconds of the best finished trial; None without any."""
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    scores = [(trial.value or 0.0, trial.user_attrs.get(SECONDS, 0.0)) for trial in finished]
-    return max(scores)[1] if scores else None
 
 
 def _has_ended(trials: Sequence[FrozenTrial], strategy: str, config: StrategyConfig) -> bool:

@@ -48,7 +48,7 @@ def measure(n_before: int, profile: Any, folder: Path) -> dict[str, float]:
         price=lambda arm: 10.0,
         allocation=Allocation(shipped(), "accuracy", N_SAMPLES, N_SAMPLES),
         params=lambda arm: params_of(arm, profile),
-        fits=lambda seconds: True,
+        fits=lambda seconds, best_s: True,
     )
     study.sampler = sampler = StrategySampler(plan, seed=0)
     study.pruner = StrategyPruner("accuracy", [N_SAMPLES])

@@ -111,7 +111,7 @@ class Ours(Search):
             price=(lambda arm: self._prices[arm]) if self._priced else (lambda arm: 1.0),
             allocation=self._allocation,
             params=lambda arm: {},
-            fits=lambda seconds: spent_s + SPARE * seconds <= self.view.budget_s,
+            fits=lambda seconds, best_s: spent_s + SPARE * seconds <= self.view.budget_s,
         )
         choice = plan.next([self._trial(entry) for entry in history])
         if choice is None or (self._ends and not choice.is_worth_it):

@@ -38,7 +38,7 @@ def plan_of(arms: list[Arm], **changes: Any) -> Plan:
         "price": lambda arm: 1.0,
         "allocation": Allocation(KNOWLEDGE, "accuracy", 1_000, 1_000),
         "params": lambda arm: {},
-        "fits": lambda seconds: True,
+        "fits": lambda seconds, best_s: True,
     }
     return Plan(**values | changes)
 

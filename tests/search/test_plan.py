@@ -37,7 +37,7 @@ def test_without_time_the_first_is_the_cheapest() -> None:
     plan = plan_of(
         RECIPES,
         price=lambda arm: price[arm.strategy] - 0.1 * (arm.recipe == "b"),
-        fits=lambda seconds: False,
+        fits=lambda seconds, best_s: False,
     )
     choice = plan.next([])
     assert choice is not None
@@ -75,7 +75,9 @@ def test_drawn_settings_may_be_tried_again_until_they_only_fail() -> None:
 def test_what_does_not_fit_into_the_time_is_left_out() -> None:
     price = {"bottleneck": 1.0, "finetune": 30.0, "scratch": 20.0}
     plan = plan_of(
-        RECIPES[2:], price=lambda arm: price[arm.strategy], fits=lambda seconds: seconds <= 20.0
+        RECIPES[2:],
+        price=lambda arm: price[arm.strategy],
+        fits=lambda seconds, best_s: seconds <= 20.0,
     )
     trials = []
     while (choice := plan.next(trials or [trial(RECIPES[0], 0.5)])) is not None:
@@ -84,7 +86,7 @@ def test_what_does_not_fit_into_the_time_is_left_out() -> None:
 
 
 def test_prices_are_corrected_by_what_trials_took() -> None:
-    plan = plan_of(RECIPES, price=lambda arm: 10.0, fits=lambda seconds: seconds <= 20.0)
+    plan = plan_of(RECIPES, price=lambda arm: 10.0, fits=lambda seconds, best_s: seconds <= 20.0)
     done = [trial(arm, 0.5, seconds=3.0) for arm in RECIPES if arm.recipe == "a"]
     slow = [t if t.params[STRATEGY] != "scratch" else trial(RECIPES[4], 0.99, 3.0) for t in done]
     choice = plan.next(slow)  # 3 s against a cost of 1 s: 30 s are expected
