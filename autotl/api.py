@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autotl.candidates import scoring_s
 from autotl.config import (
     DEFAULT_BUDGET_S,
     DEFAULT_OUTPUT,
@@ -17,7 +18,7 @@ from autotl.config import (
 )
 from autotl.errors import InputError
 from autotl.fitting import calibrated, costs_by_rule, read_test, refit, search
-from autotl.preparation import prepare, scoring_s
+from autotl.preparation import prepare
 from autotl.progress import Progress
 from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation

@@ -23,13 +23,13 @@ from pydantic import TypeAdapter
 from autotl.allowance import cache_quota, memory_cache_bytes
 from autotl.analysis.profile import DatasetProfile
 from autotl.backbones.zoo import open_backbone
+from autotl.candidates import speeds_of
 from autotl.config import FitConfig, make_config
 from autotl.data import Limits
 from autotl.data import read_dataset as read_table
 from autotl.errors import InputError
-from autotl.metrics import resolve_metric
 from autotl.naming import BackboneName
-from autotl.preparation import Prepared, decode, name_of, speeds_of
+from autotl.preparation import Prepared, decode, name_of, task_of
 from autotl.progress import Progress
 from autotl.resuming import EarlierPart
 from autotl.reuse.activations import ActivationStore
@@ -218,8 +218,6 @@ def prepare_task(
         )
     progress.phase("profile")
     speeds = speeds_of(backbones, device, quota, NEVER)
-    views = PixelViews(stores, split.development)
-    labels = table.labels[split.development]
     store = ActivationStore(
         PixelViews(stores, np.arange(len(table))),
         speeds,
@@ -228,19 +226,7 @@ def prepare_task(
         memory_cache_bytes(config, device) // here.n_slots,
         shared=True,
     )
-    return Task(
-        labels=labels,
-        n_classes=table.n_classes,
-        folds=split.folds,
-        metric=resolve_metric(config.metric, labels),
-        backbones=backbones,
-        pixels=views,
-        store=store.of_samples(views),
-        speeds=speeds,
-        device=device,
-        seed=config.seed,
-        groups=earlier.groups,
-    )
+    return task_of(table, stores, split, earlier.groups, backbones, speeds, store, config, device)
 
 
 def _refuse_others(name: str, storage_url: str, published: PublishedStudy, here: Here) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from autotl.allowance import make_room, memory_cache_bytes
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.ranking import MAX_CANDIDATES, RankedBackbone
-from autotl.backbones.speed import Speed, Way, measure_forward, measure_speed
-from autotl.backbones.weights import hub_reachable
-from autotl.backbones.zoo import EMBEDDED, HUB_DEFAULTS, Backbone, open_backbone
+from autotl.backbones.speed import Speed, measure_forward
+from autotl.backbones.zoo import Backbone
+from autotl.candidates import open_backbones, scoring_s, speeds_of
 from autotl.config import FitConfig
 from autotl.data import (
     ImageTable,
@@ -31,7 +30,7 @@ from autotl.data import (
 )
 from autotl.data import read_dataset as read_table
 from autotl.datasets.built_in import BuiltIn
-from autotl.errors import BackboneUnavailableError, InputError
+from autotl.errors import InputError
 from autotl.metrics import resolve_metric
 from autotl.profiling import (
     affordable_pictures,
@@ -46,16 +45,9 @@ from autotl.resuming import EarlierPart
 from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
 from autotl.reuse.quota import DiskQuota
-from autotl.reuse.ways import keep_way, known_way
 from autotl.runtime import Deadline, resolve_device
 from autotl.search.budget import CLOSING_S, MIN_EPOCHS, affordable_epochs
 from autotl.strategies.base import Task
-
-FP32_BY_BF16 = 2.4
-"""Seconds of a pass in fp32 for one in bf16, at most, where bf16 was the faster one (CPUs with
-AMX, ResNets)."""
-HURRIED_S = 30.0
-"""With less time than this, no precisions are compared."""
 
 
 @dataclass(frozen=True)
@@ -211,21 +203,8 @@ def prepare(
             progress.note(f"all of it is measured, but a fit would refuse it: {error}")
             split = Split.without_held_out(len(table))
     tell_of_oddities(table, digests, links, progress.note)
-    labels = table.labels[split.development]
-    views = PixelViews(stores, split.development)
-    task = Task(
-        labels=labels,
-        n_classes=table.n_classes,
-        folds=split.folds,
-        metric=resolve_metric(config.metric, labels),
-        backbones=backbones,
-        pixels=views,
-        store=store.of_samples(views),
-        speeds=speeds,
-        device=device,
-        seed=config.seed,
-        groups=groups[split.development],
-    )
+    own_groups = groups[split.development]
+    task = task_of(table, stores, split, own_groups, backbones, speeds, store, config, device)
     profile = make_profile(
         task, table, split, looked, search_s, first, ranking, only_measured=only_measured
     )
@@ -245,6 +224,47 @@ def prepare(
     )
 
 
+def task_of(
+    table: ImageTable,
+    stores: Mapping[int, PixelStore],
+    split: Split,
+    groups: NDArray[np.int64] | None,
+    backbones: Mapping[str, Backbone],
+    speeds: Mapping[str, Speed],
+    store: ActivationStore,
+    config: FitConfig,
+    device: torch.device,
+) -> Task:
+    """What trials train on: the development samples of a data set.
+
+    Args:
+        table: all samples.
+        stores: decoded pictures by size.
+        split: which samples are whose.
+        groups: of the development samples.
+        backbones: the candidates.
+        speeds: of each.
+        store: activations of all samples.
+        config: the settings.
+        device: where trials run.
+    """
+    labels = table.labels[split.development]
+    views = PixelViews(stores, split.development)
+    return Task(
+        labels=labels,
+        n_classes=table.n_classes,
+        folds=split.folds,
+        metric=resolve_metric(config.metric, labels),
+        backbones=backbones,
+        pixels=views,
+        store=store.of_samples(views),
+        speeds=speeds,
+        device=device,
+        seed=config.seed,
+        groups=groups,
+    )
+
+
 def name_of(dataset: Any) -> str:
     """What to call a data set: its folder or file by name, its own name, or ``pictures``."""
     if isinstance(dataset, BuiltIn):
@@ -256,41 +276,6 @@ def name_of(dataset: Any) -> str:
 def source_of(dataset: Any) -> str:
     """Its folder or file, absolute; empty if it came from memory."""
     return str(Path(dataset).expanduser().absolute()) if isinstance(dataset, str | Path) else ""
-
-
-def open_backbones(config: FitConfig, device_type: str, progress: Progress) -> dict[str, Backbone]:
-    """The candidates by name; ``auto`` is the embedded one and the hub's, where it is reachable."""
-    if not isinstance(config.backbones, str):
-        named = {name: open_backbone(name, device_type=device_type) for name in config.backbones}
-        _refuse_equals(named)
-        return named
-    candidates = {EMBEDDED: open_backbone(EMBEDDED, device_type=device_type)}
-    names = HUB_DEFAULTS.get(device_type, HUB_DEFAULTS["cpu"])
-    if not hub_reachable():
-        progress.note(
-            "the model hub can't be reached: going on with the embedded backbone alone "
-            "(give others with backbones=NAME@FILE)"
-        )
-        return candidates
-    for name in names:
-        try:
-            candidates[name] = open_backbone(name, device_type=device_type)
-        except BackboneUnavailableError as error:
-            progress.note(f"going on without {name}: {error}")
-    return candidates
-
-
-def _refuse_equals(backbones: Mapping[str, Backbone]) -> None:
-    """Refuse two names of one network at one size."""
-    first: dict[tuple[str, str, int], str] = {}
-    for name, backbone in backbones.items():
-        key = (backbone.architecture, backbone.weights_hash, backbone.image_size)
-        other = first.setdefault(key, name)
-        if other != name:
-            raise InputError(
-                f"backbones {other!r} and {name!r} are the same weights at the same "
-                f"{backbone.image_size} px; leave one of them out"
-            )
 
 
 def decode(
@@ -325,53 +310,10 @@ def _refuse_lost_classes(table: ImageTable, readable: ImageTable) -> None:
         )
 
 
-def speeds_of(
-    backbones: Mapping[str, Backbone],
-    device: torch.device,
-    quota: DiskQuota,
-    deadline: Deadline,
-    *,
-    only_measured: bool = False,
-) -> dict[str, Speed]:
-    """The measured speeds by name; where nothing is trained, of the forward pass alone."""
-    if only_measured:
-        return {name: measure_forward(own, device) for name, own in backbones.items()}
-    return {
-        name: _speed_of(backbone, device, quota, deadline) for name, backbone in backbones.items()
-    }
-
-
-def _speed_of(
-    backbone: Backbone, device: torch.device, quota: DiskQuota, deadline: Deadline
-) -> Speed:
-    """The measured speed; in which precision, only the first fit with this cache finds out.
-
-    One that is hurried doesn't, and takes what is never slow; so does one on the CPU that has no
-    time to end in, whose scores may not hang on a clock.
-    """
-    is_on_cpu = device.type == "cpu"
-    started = time.perf_counter()
-    way = known_way(backbone, device, quota)
-    if (deadline.at is None and is_on_cpu) or (way is None and deadline.left_s() < HURRIED_S):
-        way = Way("fp32", is_on_cpu)
-    speed = measure_speed(backbone, device, way)
-    if way is None:
-        keep_way(backbone, device, quota, speed, time.perf_counter() - started)
-    return speed
-
-
 def _search_s(deadline: Deadline, table: ImageTable, speeds: Mapping[str, Speed]) -> float:
     """What the end of the fit leaves to the search, in seconds."""
     n_test = expected_test_size(len(table), table.parts)
     return deadline.left_s() - CLOSING_S - scoring_s(n_test, speeds)
-
-
-def scoring_s(n_test: int, speeds: Mapping[str, Speed]) -> float:
-    """Predicted seconds of scoring a test set in fp32, by the slowest of the backbones."""
-    return n_test * max(
-        speed.forward_s * (1.0 if speed.precision == "fp32" else FP32_BY_BF16)
-        for speed in speeds.values()
-    )
 
 
 def _tell_of_ranking(ranking: Sequence[RankedBackbone], progress: Progress) -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 import autotl
 import autotl.api as api
-import autotl.preparation as preparation
+import autotl.candidates as candidates
 import autotl.recording as recording
 from autotl.backbones.speed import Speed
 from autotl.errors import AutotlError, InputError
@@ -61,7 +61,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _speeds() -> Iterator[None]:
     """Speeds that allow few epochs in a budget of 100 s, the same in every fit."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "measure_speed", lambda *_: SPEED)
+        patch.setattr(candidates, "measure_speed", lambda *_: SPEED)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield
 
@@ -423,7 +423,7 @@ def test_analyze_trains_nothing_and_writes_nothing(
     data: Path, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(preparation, "measure_speed", None)  # which times training steps
+    monkeypatch.setattr(candidates, "measure_speed", None)  # which times training steps
     found = autotl.analyze(data, backbones=[f"resnet10t@{weights_file}"], device="cpu")
     assert isinstance(found, autotl.Analysis)
     assert "bottleneck" in str(found)

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import autotl
-import autotl.preparation as preparation
+import autotl.candidates as candidates
 import autotl.search.study as study_module
 from autotl.backbones.speed import Speed, Way
 from autotl.recommend.model import Recommendation
@@ -45,7 +45,7 @@ def fit(
         figures = (tuple(rate * s for s in FORWARD_S), (0.03 / rate,) * 6)
         return Speed(way.precision, way.channels_last, *figures)
 
-    monkeypatch.setattr(preparation, "measure_speed", measure)
+    monkeypatch.setattr(candidates, "measure_speed", measure)
     monkeypatch.setattr(
         TrialReporter, "seconds", property(lambda self: 1e2 / next(clock) ** self._trial.number)
     )

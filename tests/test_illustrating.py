@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import autotl.candidates as candidates
 import autotl.illustrating as illustrating
-import autotl.preparation as preparation
 from autotl.analysis.analysis import analyse
 from autotl.backbones.speed import Speed
 from autotl.config import make_config
@@ -31,7 +31,7 @@ def prepared(
 ) -> Prepared:
     """Of 90 pictures the last 12 are the first 12 again, two of them under another label."""
     speed = Speed("fp32", False, (0.0, 1e-4), (4e-4, 0.0))
-    monkeypatch.setattr(preparation, "measure_speed", lambda *_: speed)
+    monkeypatch.setattr(candidates, "measure_speed", lambda *_: speed)
     shown, labels = pictures.copy(), picture_labels.copy()
     shown[78:], labels[78:] = shown[:12], labels[:12]
     labels[[78, 79]] = (labels[[78, 79]] + 1) % 3

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import autotl
+import autotl.candidates as candidates
 import autotl.joining as joining
-import autotl.preparation as preparation
 from autotl.backbones.speed import Speed
 from autotl.errors import InputError
 from autotl.joining import Here, join
@@ -97,7 +97,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory, data: Path, weights_file: Pa
         assert join("shared", storage, Here(wait_s=0.0), watch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "measure_speed", lambda *_: SPEED)
+        patch.setattr(candidates, "measure_speed", lambda *_: SPEED)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(weights_file.parent)
         autotl.fit(
@@ -172,7 +172,7 @@ def test_data_from_memory_cannot_be_seen_elsewhere(
     weights_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(preparation, "measure_speed", lambda *_: SPEED)
+    monkeypatch.setattr(candidates, "measure_speed", lambda *_: SPEED)
     told: list[str] = []
 
     def act() -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import autotl.preparation as preparation
+import autotl.candidates as candidates
 from autotl.backbones.speed import Speed
 from autotl.config import make_config
 from autotl.preparation import Prepared, prepare
@@ -30,7 +30,7 @@ Make = Callable[..., Prepared]
 def make(tmp_path: Path, weights_file: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Prepares a data set with the tiny backbone, each time in a cache of its own."""
     speed = Speed("fp32", False, (0.0, 1e-4), (4e-4, 0.0))
-    monkeypatch.setattr(preparation, "measure_speed", lambda *_: speed)
+    monkeypatch.setattr(candidates, "measure_speed", lambda *_: speed)
     places = iter(range(100))
 
     def run(dataset: Any, *, test: Any = None, group: Any = None) -> Prepared:

@@ -16,16 +16,18 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import autotl.analysis.ranking as ranking
+import autotl.candidates as candidates
 import autotl.preparation as preparation
 import autotl.profiling as profiling
 from autotl.analysis.analysis import analyse
 from autotl.backbones.speed import Speed, Way
 from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.weights import read_header, read_state
+from autotl.candidates import scoring_s
 from autotl.config import make_config
 from autotl.data import pictures as pictures_module
 from autotl.errors import BackboneUnavailableError, InputError
-from autotl.preparation import Prepared, name_of, prepare, scoring_s
+from autotl.preparation import Prepared, name_of, prepare
 from autotl.progress import Progress
 from autotl.reuse.activations import ActivationStore
 from autotl.runtime import Deadline
@@ -69,7 +71,7 @@ def make(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Prepare:
     """Prepares a data set with the tiny backbone, no time limit unless one is given."""
-    monkeypatch.setattr(preparation, "measure_speed", lambda *_: speed[0])
+    monkeypatch.setattr(candidates, "measure_speed", lambda *_: speed[0])
 
     def run(dataset: Any, *, test: Any = None, group: Any = None, **settings: Any) -> Prepared:
         limit = settings.pop("time_budget_s", None)
@@ -397,8 +399,8 @@ def test_one_network_twice_at_one_size_is_refused(make: Prepare, weights_file: P
 def test_auto_without_a_hub_is_the_embedded_backbone_and_says_so(
     monkeypatch: pytest.MonkeyPatch, notes: Notes
 ) -> None:
-    monkeypatch.setattr(preparation, "hub_reachable", lambda: False)
-    found = preparation.open_backbones(make_config({}), "cpu", notes)
+    monkeypatch.setattr(candidates, "hub_reachable", lambda: False)
+    found = candidates.open_backbones(make_config({}), "cpu", notes)
     assert list(found) == ["embedded"]
     (note,) = notes.notes
     assert "can't be reached" in note
@@ -412,9 +414,9 @@ def test_auto_goes_on_without_what_the_hub_does_not_give(
             return name
         raise BackboneUnavailableError("gone")
 
-    monkeypatch.setattr(preparation, "hub_reachable", lambda: True)
-    monkeypatch.setattr(preparation, "open_backbone", refuse)
-    found = preparation.open_backbones(make_config({}), "cpu", notes)
+    monkeypatch.setattr(candidates, "hub_reachable", lambda: True)
+    monkeypatch.setattr(candidates, "open_backbone", refuse)
+    found = candidates.open_backbones(make_config({}), "cpu", notes)
     assert list(found) == ["embedded"]
     assert notes.notes
     assert all("gone" in note for note in notes.notes)
@@ -560,7 +562,7 @@ def test_of_many_backbones_a_few_are_tried(
         timed.append(backbone.name)
         return speed[0]
 
-    monkeypatch.setattr(preparation, "measure_speed", timing)
+    monkeypatch.setattr(candidates, "measure_speed", timing)
     prepared = make((pictures, picture_labels), backbones=many)
     entries = prepared.profile.ranking
     kept = [entry.name for entry in entries if entry.kept]
@@ -590,7 +592,7 @@ def test_precisions_are_compared_once_and_never_in_a_hurry(
         ways.append(way)
         return speed[0]
 
-    monkeypatch.setattr(preparation, "measure_speed", timing)
+    monkeypatch.setattr(candidates, "measure_speed", timing)
     for budget_s in (20.0, 60.0, 60.0, 20.0, None):
         make((pictures, picture_labels), time_budget_s=budget_s)
     assert ways[0] == Way("fp32", True)
@@ -654,7 +656,7 @@ def test_backbones_are_ranked_by_training_pictures_of_the_first_fold(
 def test_the_first_pass_is_that_of_the_embedded_backbone_or_the_smallest(
     weights_file: Path,
 ) -> None:
-    small = preparation.open_backbone(f"resnet10t@{weights_file}")
+    small = candidates.open_backbone(f"resnet10t@{weights_file}")
     large = replace(small, name="a", n_parameters=small.n_parameters + 1)
     twin = replace(small, name="z")
     embedded = replace(large, name="embedded")

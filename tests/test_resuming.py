@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 import autotl
-import autotl.preparation as preparation
+import autotl.candidates as candidates
 import autotl.search.study as study_module
 from autotl.backbones.speed import Speed
 from autotl.errors import InputError
@@ -50,7 +50,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def _speeds() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "measure_speed", lambda *_: SPEED)
+        patch.setattr(candidates, "measure_speed", lambda *_: SPEED)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield
 

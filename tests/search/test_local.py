@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 from search_helpers import SpyRun
 
-import autotl.preparation as preparation
+import autotl.candidates as candidates
 from autotl.backbones.speed import Speed
 from autotl.config import make_config
 from autotl.errors import AutotlError
@@ -40,7 +40,7 @@ def prepared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Prepared:
     """A task that can be sent to another process."""
-    monkeypatch.setattr(preparation, "measure_speed", lambda *_: SPEED)
+    monkeypatch.setattr(candidates, "measure_speed", lambda *_: SPEED)
     config = make_config({"backbones": [f"resnet10t@{weights_file}"], "device": "cpu"})
     data = (pictures, picture_labels)
     return prepare(data, None, None, config, tmp_path / "cache", Deadline(None), Progress())
