@@ -1,6 +1,6 @@
 # autotl's command line, as a user without privileges; write to the volume /data:
 #   docker build -t autotl .
-#   docker run --rm -v "$PWD:/data" autotl fit pictures
+#   docker run --rm --read-only --tmpfs /tmp -v "$PWD:/data" autotl fit pictures
 FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

@@ -3,9 +3,9 @@
     python -m studies.scale [--quick] [--only PART]
 
 Parts: ``cluster`` (two Ray nodes, PostgreSQL and an MLflow server; a worker and a node are killed),
-``workers`` (trials an hour with one and two workers) and ``simulated`` (sleeping trials with up to
-128 workers). Figures go to ``scale.json`` beside this file, a part at a time. The last line printed
-is one JSON object.
+``workers`` (trials an hour with one and two workers), ``turn`` (how long choosing a trial keeps
+others waiting) and ``simulated`` (sleeping trials with up to 128 workers). Figures go to
+``scale.json`` beside this file, a part at a time. The last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-PARTS = ("cluster", "workers", "simulated")
+PARTS = ("cluster", "workers", "turn", "simulated")
 """Each is a module of this package with ``run(quick: bool) -> dict``."""
 FILE = Path(__file__).with_name("scale.json")
 

@@ -69,7 +69,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     return found
 
 
-class _Sleeping:
+class Sleeping:
     """A strategy whose trials sleep.
 
     Args:
@@ -111,7 +111,7 @@ def _measured(
     from autotl.tracking.spool import Spool
 
     study_module.STRATEGIES = {  # type: ignore[assignment]
-        name: _Sleeping(own, trial_s) for name, own in STRATEGIES.items()
+        name: Sleeping(own, trial_s) for name, own in STRATEGIES.items()
     }
     spec = study_module.StudySpec(
         name=_NAME,
