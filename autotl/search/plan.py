@@ -30,6 +30,7 @@ On the outcome table that ended it after half of the time, with a tenth of a poi
 _TURN = 8.0
 """A strategy that wasn't tried gets its turn when so many times its price has been spent: that all
 were tried costs a ninth of the time at most."""
+_SLACK_S = 1.0
 _MAX_FAILURES = 3
 _MOST_DRAWN = 64
 
@@ -214,13 +215,18 @@ def best_s_of(trials: Sequence[FrozenTrial]) -> float | None:
 def correction(trials: Sequence[FrozenTrial], strategy: str) -> float:
     """By what to multiply a strategy's predicted seconds: what its trials took against them.
 
-    The median over the complete trials, between 1/8 and 8; 1 without any.
+    The median over the complete trials, nearer to 1 the fewer they are (as if one more had taken
+    what was predicted, on a log scale), and between 1/8 and 8. A second is added to both sides: the
+    first trial of a process pays for imports and cold caches, which is no reason to believe that
+    what takes long takes many times as long.
     """
-    ratios = [
-        trial.user_attrs[SECONDS] / trial.user_attrs[COST]
+    logs = [
+        math.log((trial.user_attrs[SECONDS] + _SLACK_S) / (trial.user_attrs[COST] + _SLACK_S))
         for trial in trials
         if trial.state == TrialState.COMPLETE
         and strategy_of(trial) == strategy
         and trial.user_attrs.get(COST, 0.0) > 0
     ]
-    return min(8.0, max(0.125, median(ratios))) if ratios else 1.0
+    if not logs:
+        return 1.0
+    return min(8.0, max(0.125, math.exp(median(logs) * len(logs) / (len(logs) + 1))))

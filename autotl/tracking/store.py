@@ -290,6 +290,8 @@ def _prepare() -> None:
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store").setLevel(logging.WARNING)
+    # It prints the traceback of each error that it raises; whoever catches it tells it once.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _is_database(tracking_uri: str) -> bool:

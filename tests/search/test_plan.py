@@ -87,10 +87,9 @@ def test_what_does_not_fit_into_the_time_is_left_out() -> None:
 
 def test_prices_are_corrected_by_what_trials_took() -> None:
     plan = plan_of(RECIPES, price=lambda arm: 10.0, fits=lambda seconds, best_s: seconds <= 20.0)
-    done = [trial(arm, 0.5, seconds=3.0) for arm in RECIPES if arm.recipe == "a"]
-    slow = [t if t.params[STRATEGY] != "scratch" else trial(RECIPES[4], 0.99, 3.0) for t in done]
-    choice = plan.next(slow)  # 3 s against a cost of 1 s: 30 s are expected
-    assert choice is None
+    done = [trial(arm, 0.5, seconds=19.0) for arm in RECIPES if arm.recipe == "a"]
+    assert plan.next(done) is None  # 19 s against a cost of 1 s: 31 s are expected
+    assert plan.next([trial(arm, 0.5, 4.0) for arm in RECIPES if arm.recipe == "a"]) is not None
 
 
 def test_a_strategy_gets_its_turn_when_much_was_spent_on_others() -> None:
@@ -160,15 +159,24 @@ def test_an_enqueued_trial_counts_for_its_strategy() -> None:
 
 def test_predictions_are_corrected_by_the_median_of_what_trials_took() -> None:
     assert correction([], "finetune") == 1.0
-    took = [trial(RECIPES[2], 0.5, seconds=s) for s in (1.0, 3.0, 8.0)]
-    assert correction(took, "finetune") == pytest.approx(3.0)
-    assert correction(took[:2], "finetune") == pytest.approx(2.0)
+    took = [trial(RECIPES[2], 0.5, seconds=s) for s in (1.0, 3.0, 8.0)]  # 1 s was predicted
+    assert correction(took, "finetune") == pytest.approx(2.0 ** (3 / 4))
+    assert correction(took[:2], "finetune") == pytest.approx(2.0 ** (1 / 2 * 2 / 3))
     assert correction(took, "scratch") == 1.0
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(1e-3, 0.125), (1e3, 8.0), (7.9, 7.9)])
+def test_one_slow_trial_of_a_moment_does_not_make_all_others_seem_slow() -> None:
+    attributes = {SECONDS: 3.05, COST: 0.46}
+    slow = trial(RECIPES[0], 0.5, user_attrs=attributes)
+    assert 1.5 < correction([slow], "bottleneck") < 2.0
+    assert correction([slow] * 50, "bottleneck") == pytest.approx(4.05 / 1.46, rel=0.05)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1e-3, 0.125), (1e6, 8.0)])
 def test_correction_has_bounds(seconds: float, expected: float) -> None:
-    assert correction([trial(RECIPES[2], 0.5, seconds)], "finetune") == pytest.approx(expected)
+    attributes = {SECONDS: seconds, COST: 1e3}
+    taken = [trial(RECIPES[2], 0.5, user_attrs=attributes)] * 9
+    assert correction(taken, "finetune") == pytest.approx(expected)
 
 
 def test_only_complete_trials_with_a_prediction_correct() -> None:
