@@ -100,12 +100,10 @@ def _size_lines(profile: DatasetProfile) -> list[str]:
         )
     if sufficiency is None:
         return lines
-    known = [d for d in (sufficiency.two_nn, sufficiency.levina_bickel) if d is not None]
-    if known:
+    if sufficiency.dimensions:
         lines.append(
             f"{sufficiency.num_features} features of {sufficiency.backbone} spread on about "
-            f"{' or '.join(f'{d:.0f}' for d in sorted(set(known)))} dimensions, which "
-            f"{foretold.OF_DIMENSION}"
+            f"{sufficiency.dimensions} dimensions, which {foretold.OF_DIMENSION}"
         )
     lines.append(f"{sufficiency.learning_curve}; by a linear classifier on frozen features")
     if sufficiency.learning_curve.gain is not None:

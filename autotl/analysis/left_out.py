@@ -124,7 +124,7 @@ def _left_out_residual(kept: Matrix, residual: Matrix, group_of: NDArray[np.int6
         group_of: ``(n,)``, from 0.
     """
     n = len(residual)
-    found: NDArray[np.float64] = residual / (1.0 - 1.0 / n - np.square(kept).sum(axis=1))[:, None]
+    found: Matrix = residual / (1.0 - 1.0 / n - np.square(kept).sum(axis=1))[:, None]
     for group in np.flatnonzero(np.bincount(group_of) > 1):
         members = np.flatnonzero(group_of == group)
         block = np.eye(len(members)) - kept[members] @ kept[members].T - 1.0 / n

@@ -35,6 +35,12 @@ class Sufficiency:
     learning_curve: LearningCurve
     capacity: Mapping[str, Capacity]
 
+    @property
+    def dimensions(self) -> str:
+        """The intrinsic dimension in words; empty where it is unknown."""
+        known = {f"{d:.0f}" for d in (self.two_nn, self.levina_bickel) if d is not None}
+        return " or ".join(sorted(known, key=int))
+
 
 def measure_sufficiency(
     backbone: str,

@@ -302,9 +302,13 @@ def _sufficiency(profile: DatasetProfile, names: Mapping[str, str]) -> dict[str,
     sufficiency = profile.sufficiency
     if sufficiency is None:
         words = "unknown: the time didn't allow for all images to pass through a backbone"
-        return {"curve": "", "curve_words": words, "gain_known": False, "capacity": []}
+        unknown = {"curve": "", "curve_words": words, "gain_known": False, "capacity": []}
+        return {**unknown, "dimensions": ""}
     curve = sufficiency.learning_curve
     return {
+        "dimensions": sufficiency.dimensions,
+        "num_features": f"{sufficiency.num_features:,}",
+        "of_dimension": foretold.OF_DIMENSION,
         "curve": analysis_charts.samples_and_accuracy(curve),
         "curve_words": str(curve),
         "gain_known": curve.gain is not None,

@@ -186,9 +186,14 @@ def class_bars(profile: DatasetProfile) -> list[tuple[str, int, float]]:
 
 def _more_facts(profile: DatasetProfile) -> list[tuple[str, str]]:
     """What was measured beyond counting, where it was."""
-    facts = []
-    if profile.size.n_distinct is not None:
-        facts.append(("Different pictures to learn from", f"{profile.size.n_distinct:,}"))
+    facts, size = [], profile.size
+    if size.side_quantiles:
+        sides, aspects = size.side_quantiles, size.aspect_quantiles
+        facts.append(("Shorter side, of nine in ten", f"{sides[0]:,} to {sides[-1]:,} pixels"))
+        facts.append(("Width : height, of nine in ten", f"{aspects[0]:.2f} to {aspects[-1]:.2f}"))
+    if size.n_distinct is not None:
+        facts.append(("Different pictures to learn from", f"{size.n_distinct:,}"))
+    facts += [("Near-duplicates", told) for told in profile.not_looked_for]
     if profile.sufficiency is not None:
         facts.append(("Learning curve", str(profile.sufficiency.learning_curve)))
     return facts
