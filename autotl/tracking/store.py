@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from autotl.tracking.artifacts import upload
 from autotl.tracking.base import Dataset
 from autotl.tracking.database import make_whole
 from autotl.tracking.limits import (
@@ -220,14 +221,7 @@ class MlflowStore:
         """Keep a copy of a file, or of all files of a folder, as an artifact."""
         if not file.exists():
             raise RefusedError(f"the file is gone: {file}")
-
-        def act(client: MlflowClient) -> None:
-            if file.is_dir():
-                client.log_artifacts(run_id, str(file), folder or None)
-            else:
-                client.log_artifact(run_id, str(file), folder or None)
-
-        self._do(act)
+        self._do(lambda client: upload(client, run_id, file, folder))
 
     def register(self, run_id: str, folder: str, name: str) -> None:
         """Make a folder of a run's artifacts a version of a registered model, unless it is one."""
