@@ -104,7 +104,9 @@ def _taken(winner: StrategySummary, equal: Sequence[StrategySummary]) -> str:
         return f"{name} is the cheapest of them" if len(equal) > 1 else f"{name} is the cheaper"
     if all(s.difference >= 0.0 for s in equal):
         return f"{name} scored best of them" if len(equal) > 1 else f"{name} scored better"
-    return f"{name} is nearly as good as the best of them, and cheaper"
+    if all(s.cost >= 1.0 for s in equal if s.difference < 0.0):
+        return f"{name} is nearly as good as the best of them, and cheaper"
+    return f"{name} is taken, as such settings were better on other data"
 
 
 def _more_data(finished: Sequence[StrategySummary], profile: DatasetProfile) -> str:

@@ -19,7 +19,7 @@ ACCURACY = METRICS["accuracy"]
 def judge(labels, make_record, make_profile):
     """The verdict when strategies miss so many of 400 images at so many seconds a trial."""
 
-    def judge(prefer="balanced", gain=None, low=0.01, **missed):
+    def judge(prefer="balanced", gain=None, low=0.01, worth=None, **missed):
         records = [
             make_record(i, name, labels, n_wrong, seconds=seconds, first_wrong=10 * i)
             for i, (name, (n_wrong, seconds)) in enumerate(missed.items())
@@ -29,7 +29,7 @@ def judge(labels, make_record, make_profile):
             curve = LearningCurve((50, 100), (0.7, 0.8), 300, gain, (low, gain + 0.02))
             sufficiency = Sufficiency("embedded", 8, None, None, curve, {})
             profile = dataclasses.replace(profile, sufficiency=sufficiency)
-        decision = decide(records, labels, ACCURACY, profile, prefer)
+        decision = decide(records, labels, ACCURACY, profile, prefer, worth=worth)
         return verdict(decision, profile)
 
     return judge
@@ -52,6 +52,13 @@ def test_all_three_are_equal_and_the_cheapest_is_taken(judge):
         "noise (at most "
     )
     assert found.headline.endswith("points apart); the bottleneck is the cheapest of them")
+
+
+def test_what_is_taken_for_what_is_known_of_such_settings_is_not_called_cheaper(judge):
+    found = judge("accuracy", worth={0: 0.95, 1: 0.85}, finetune=(42, 60), bottleneck=(40, 2))
+    assert found.headline.endswith(
+        "fine-tuning is taken, as such settings were better on other data"
+    )
 
 
 def test_all_are_equal_and_the_best_is_taken_if_accuracy_is_preferred(judge):
