@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
-from autotl.errors import AutotlError, InputError
+from autotl.errors import AutotlError, InputError, is_disk_full
 from autotl.tracking.spool import without_password
 
 WAIT_S = 600.0
@@ -86,7 +86,12 @@ def patiently(ask: Callable[[], T], wait_s: float = WAIT_S) -> T:
 
 
 def is_away(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came of, says that a server can't be reached for now."""
+    """Whether an error, or one that it came of, says that a server can't be reached for now.
+
+    A full disk is none that waiting mends.
+    """
+    if is_disk_full(error):
+        return False
     while error is not None:
         if isinstance(error, OperationalError | InterfaceError):
             return True

@@ -23,12 +23,19 @@ def save_served(model: Path, folder: Path) -> Path:
 
     Returns:
         The folder.
+
+    Raises:
+        OSError: if it can't be written; nothing is left of it.
     """
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of columns of any type, and of what MLflow would rather
-        _write(model, part)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of columns of any type, and of what MLflow would like
+            _write(model, part)
+    except OSError:  # such as a full disk, which needs the room
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
     return folder

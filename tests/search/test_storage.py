@@ -125,3 +125,15 @@ def test_what_cannot_be_opened_is_told_without_the_password(url: str, message: s
     with pytest.raises(InputError, match=message) as caught:
         open_storage(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_full_disk_is_not_waited_for() -> None:
+    asked: list[int] = []
+
+    def ask() -> None:
+        asked.append(1)
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    with pytest.raises(OperationalError, match="disk is full"):
+        patiently(ask)
+    assert len(asked) == 1

@@ -189,3 +189,17 @@ def test_a_server_answers_a_request_as_predict_does(
     np.testing.assert_allclose(
         [row["probabilities"] for row in found], model.predict_proba(given), atol=1e-6
     )
+
+
+def test_of_a_model_that_cannot_be_written_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(model: Path, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").write_bytes(b"x")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("autotl.tracking.serving._write", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_served(tmp_path / "model", tmp_path / "served")
+    assert list(tmp_path.iterdir()) == []
