@@ -182,7 +182,7 @@ def test_a_trial_gets_no_more_time_than_the_final_fit_leaves_it(
 def test_predictions_are_corrected_by_the_trials_before(
     script: Script, task: Task, make_spec: MakeSpec, make_profile: MakeProfile
 ) -> None:
-    """Trials take no time here, an eighth at least is expected; what was predicted is kept."""
+    """Trials take next to no time here: the first is believed by half, the second by more."""
 
     def last(spec: StudySpec, profile: Any) -> tuple[list[TrialRecord], list[float]]:
         spy = SpyRun()
@@ -198,7 +198,9 @@ def test_predictions_are_corrected_by_the_trials_before(
     strategies["finetune"].cost_s = 40.0
     records, predicted = last(make_spec(strategies=("finetune",), n_trials=3), make_profile())
     assert [record.cost_s for record in records] == [40.0, 40.0, 40.0]
-    assert predicted == [40.0, 5.0, 5.0]
+    assert predicted[0] == 40.0
+    assert 6.2 < predicted[1] < 20.0
+    assert 5.0 <= predicted[2] < predicted[1]
 
 
 def test_a_trial_that_others_show_to_be_cheaper_is_begun(
