@@ -244,7 +244,7 @@ def make_table_reader(folder: str, suffix: str) -> Callable[[bytes], None]:
 
 
 def make_study_reader() -> Callable[[bytes], None]:
-    from autotl.cli.study import read_study
+    from autotl.cli.study_file import read_study
 
     file = Path(tempfile.mkdtemp(prefix="autotl-fuzz-"), "damaged.yaml")
 
