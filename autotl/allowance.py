@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +93,7 @@ def make_room(
             f"{_gb(kept)} GB in {str(place.output_dir)!r} are kept{_largest(place.output_dir)}; "
             "delete fits that aren't needed, or give another output_dir"
         )
-    for file in losers:
-        if kept + losing + own + quota.max_bytes <= limit:
-            break
-        file.path.unlink(missing_ok=True)
-        losing -= file.n_bytes
+    losing -= _delete(losers, kept + losing + own + quota.max_bytes - limit)
     quota = DiskQuota(cache, min(quota.max_bytes, limit - kept - losing - own))
     quota.shrink()
     return quota
@@ -112,11 +108,7 @@ def tidy_up(config: FitConfig, place: Workspace) -> None:
         return
     limit = int(config.disk_quota_gb * 1e9)
     excess = used_bytes(place.output_dir) - limit
-    for file in _losers(place.output_dir):
-        if excess <= 0:
-            return
-        file.path.unlink(missing_ok=True)
-        excess -= file.n_bytes
+    excess -= _delete(_losers(place.output_dir), excess)
     if excess > 0:
         DiskQuota(place.cache, max(0, used_bytes(place.cache) - excess)).shrink()
         excess = used_bytes(place.output_dir) - limit
@@ -176,6 +168,17 @@ def _losers(output_dir: Path) -> list[_Loser]:
         copies = output_dir.glob("mlartifacts/*/artifacts/model/*.safetensors")
         files += [file for file in copies if re.fullmatch(r"\d{5,}", file.stem)]
     return [_Loser(file, _size(file)) for file in sorted(files, key=_written_at)]
+
+
+def _delete(losers: Sequence[_Loser], n_bytes: int) -> int:
+    """Delete files until so many bytes are free, or all are gone; the bytes that are."""
+    freed = 0
+    for file in losers:
+        if freed >= n_bytes:
+            break
+        file.path.unlink(missing_ok=True)
+        freed += file.n_bytes
+    return freed
 
 
 def _is_unsent(spool: Path) -> bool:
