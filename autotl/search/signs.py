@@ -5,7 +5,6 @@ Only trials of workers that nobody on their machine looks after have one.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from optuna.storages._rdb.models import TrialHeartbeatModel, TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import delete, func, select
 
-from autotl.search.storage import is_away, patiently
+from autotl.search.storage import meanwhile, patiently
 
 ELSEWHERE = "worker"
 """The user attribute of a trial that says which machine's process ran it, if not the fit's own."""
@@ -47,24 +46,11 @@ def pulse(storage: RDBStorage, trial_id: int) -> Iterator[None]:
         storage: of the study.
         trial_id: Optuna's.
     """
-    stopped = threading.Event()
-
-    def go_on() -> None:
-        while not stopped.wait(BEAT_S):
-            try:
-                storage.record_heartbeat(trial_id)
-            except Exception as error:
-                if not is_away(error):
-                    raise
-
     patiently(lambda: storage.record_heartbeat(trial_id))
-    thread = threading.Thread(target=go_on, name="autotl-pulse", daemon=True)
-    thread.start()
     try:
-        yield
+        with meanwhile(lambda: storage.record_heartbeat(trial_id), BEAT_S, "autotl-pulse"):
+            yield
     finally:
-        stopped.set()
-        thread.join()
         patiently(lambda: forget(storage, trial_id))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -83,6 +85,36 @@ def patiently(ask: Callable[[], T], wait_s: float = WAIT_S) -> T:
                 ) from error
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _PAUSES_S[1])
+
+
+@contextmanager
+def meanwhile(do: Callable[[], object], every_s: float, name: str) -> Iterator[None]:
+    """Ask a server something every few seconds, in a thread, until the block is left.
+
+    What fails as the server is away is done again the next time.
+
+    Args:
+        do: asks it.
+        every_s: seconds between.
+        name: of the thread.
+    """
+    stopped = threading.Event()
+
+    def go_on() -> None:
+        while not stopped.wait(every_s):
+            try:
+                do()
+            except Exception as error:
+                if not is_away(error):
+                    raise
+
+    thread = threading.Thread(target=go_on, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def is_away(error: BaseException | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from autotl.search.objective import RUN
 from autotl.search.plan import SECONDS, STATE, strategy_of
 from autotl.search.records import TrialStore
 from autotl.search.signs import DEAD_S, ELSEWHERE, signs
-from autotl.search.storage import is_away, open_storage, patiently
+from autotl.search.storage import meanwhile, open_storage, patiently
 from autotl.search.takeover import give_away
 from autotl.search.turns import turn
 
@@ -99,23 +98,8 @@ class Watcher:
     @contextmanager
     def on_the_side(self) -> Iterator[None]:
         """Look every few seconds, in a thread, until the block is left."""
-        stopped = threading.Event()
-
-        def go_on() -> None:
-            while not stopped.wait(_LOOK_S):
-                try:
-                    self.look()
-                except Exception as error:
-                    if not is_away(error):
-                        raise
-
-        thread = threading.Thread(target=go_on, name="autotl-watcher", daemon=True)
-        thread.start()
-        try:
+        with meanwhile(self.look, _LOOK_S, "autotl-watcher"):
             yield
-        finally:
-            stopped.set()
-            thread.join()
 
     def wait(self, until: Callable[[], bool]) -> None:
         """Wait for the trials of others.
