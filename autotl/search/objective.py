@@ -16,6 +16,7 @@ from optuna.trial import BaseTrial, TrialState
 from autotl.analysis.profile import DatasetProfile
 from autotl.progress import Progress
 from autotl.runtime import Deadline
+from autotl.search.cached import together
 from autotl.search.interrupts import uninterrupted
 from autotl.search.plan import COST, SECONDS, STATE
 from autotl.search.pruner import PROGRESS_STEPS
@@ -173,7 +174,7 @@ def run_trial(
         checkpoint: where it keeps its state, and may have kept it before its process was killed.
     """
     values: dict[str, Any] = config.model_dump()
-    with uninterrupted():
+    with uninterrupted(), together(trial):
         trial.set_user_attr("config", values)
         run = fit_run.start_trial(trial.number, strategy.name, values)
         trial.set_user_attr(RUN, run.run_id)
@@ -233,11 +234,12 @@ def run_trial(
 
 def tell(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> None:
     """Tell Optuna how a trial ended."""
-    trial.set_user_attr(STATE, record.state)
-    trial.set_user_attr(SECONDS, record.seconds)
-    trial.set_user_attr(COST, record.cost_s)
-    if record.error is not None:
-        trial.set_user_attr("error", record.error)
+    with together(trial):
+        trial.set_user_attr(STATE, record.state)
+        trial.set_user_attr(SECONDS, record.seconds)
+        trial.set_user_attr(COST, record.cost_s)
+        if record.error is not None:
+            trial.set_user_attr("error", record.error)
     study.tell(
         trial,
         None if record.result is None else record.result.score,

@@ -23,7 +23,7 @@ from autotl.search.allocation import allocation_for
 from autotl.search.arms import arms_of, config_of, params_of
 from autotl.search.asking import asked, begin_trial
 from autotl.search.budget import SearchBudget
-from autotl.search.cached import SearchStorage
+from autotl.search.cached import SearchStorage, together
 from autotl.search.interrupts import uninterrupted
 from autotl.search.knowledge import DRAWN, Arm
 from autotl.search.nominal import nominal_task
@@ -243,8 +243,9 @@ def _run_trials(
                 trial = asked(study, trial_id)
             try:
                 with uninterrupted():
-                    strategy = strategies[trial.suggest_categorical(STRATEGY, spec.strategies)]
-                    config = strategy.suggest(trial, profile)
+                    with together(trial):
+                        strategy = strategies[trial.suggest_categorical(STRATEGY, spec.strategies)]
+                        config = strategy.suggest(trial, profile)
                     cost_s = strategy.cost(config, task)
                     predicted_s = cost_s * correction(trials, strategy.name)
                     best_s = best_s_of(trials)

@@ -28,7 +28,7 @@ from studies.outcomes.tasks import BACKBONES, N_FOLDS
 from studies.regret.problems import Candidate, View
 from studies.regret.replay import History, Policy, Run, Search
 
-_SEEDS = 5
+_SEEDS = 20
 """Only the choice among Sobol points is random."""
 NOTHING = Knowledge(
     means={f"{strategy}/{DRAWN}": 0.0 for strategy in STRATEGIES},
@@ -100,6 +100,7 @@ class Ours(Search):
         )
         self._priced = priced
         self._pruner = StrategyPruner(view.metric, (n_validated,))
+        self._trials: dict[Any, FrozenTrial] = {}
 
     def next(self, history: History) -> Candidate | None:
         """The plan's choice."""
@@ -149,6 +150,12 @@ class Ours(Search):
         return complete[int(worth.argmax())].candidate
 
     def _trial(self, run: Run) -> FrozenTrial:
+        """A run as Optuna's storage holds it; made once, as nothing is run twice."""
+        if run.candidate.arm not in self._trials:
+            self._trials[run.candidate.arm] = self._new_trial(run)
+        return self._trials[run.candidate.arm]
+
+    def _new_trial(self, run: Run) -> FrozenTrial:
         arm = self._arms[run.candidate.arm]
         return create_trial(
             state=TrialState.COMPLETE if run.is_complete else TrialState.PRUNED,

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-PARTS = ("cluster", "workers", "turn", "simulated")
+PARTS = ("cluster", "workers", "turn", "simulated", "proxy")
 """Each is a module of this package with ``run(quick: bool) -> dict``."""
 FILE = Path(__file__).with_name("scale.json")
 

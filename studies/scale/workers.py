@@ -33,6 +33,7 @@ if __name__ == "__main__":
     autotl.fit(
         data, output_dir=output, workers=int(workers), n_trials=int(n_trials), time_budget_s=None,
         strategies=["scratch"], backbones=["embedded"], device="cpu", warm_start=False,
+        space={"scratch.epochs": [4, 6, 8]},
         study_name="workers", progress=times,
     )
     ended = times.ended[:int(n_trials)]
@@ -56,7 +57,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     n_trials = 6 if quick else 24
     found: dict[str, Any] = {"n_trials": n_trials, "load_before": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory(prefix="autotl-scale-") as name:
-        data = write_digits(Path(name) / "digits", 600)
+        data = write_digits(Path(name) / "digits", 200)
         script = Path(name) / "fit.py"
         script.write_text(_CODE)
         for n_workers in (1, 2):

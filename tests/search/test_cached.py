@@ -7,10 +7,11 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
-from autotl.search.cached import SearchStorage
+from autotl.search.cached import SearchStorage, together
 from autotl.search.knowledge import Arm
 from autotl.search.plan import ARM, STRATEGY, arm_of
 
@@ -102,3 +103,69 @@ def test_a_storage_with_two_studies_keeps_them_apart(
     study.add_trial(create_trial(value=2.0))
     assert [t.value for t in other.get_trials()] == [1.0]
     assert [t.value for t in seen.get_trials()] == [None, 2.0]
+
+
+@pytest.fixture
+def commits(seen: optuna.Study) -> list[int]:
+    """Grows with each transaction of the search's storage that is committed."""
+    from sqlalchemy import event
+
+    found: list[int] = []
+    event.listen(seen._storage._backend.engine, "commit", lambda _: found.append(1))  # type: ignore[attr-defined]
+    return found
+
+
+def test_what_is_noted_together_is_one_transaction(
+    study: optuna.Study, seen: optuna.Study, commits: list[int]
+) -> None:
+    trial = seen.ask()
+    before = len(commits)
+    with together(trial):
+        assert trial.suggest_categorical("strategy", ["a"]) == "a"
+        x = trial.suggest_float("x", 0, 1)
+        trial.set_user_attr("seconds", 1.0)
+        (other,) = study.get_trials()
+        assert (other.params, other.user_attrs) == ({}, {})
+    assert len(commits) == before + 1
+    (other,) = study.get_trials()
+    assert other.params == trial.params == {"strategy": "a", "x": x}
+    assert other.distributions == trial.distributions
+    assert other.user_attrs == {"seconds": 1.0}
+
+
+def test_an_error_leaves_what_was_noted_until_then(study: optuna.Study, seen: optuna.Study) -> None:
+    trial = seen.ask()
+    with pytest.raises(RuntimeError, match="broken"), together(trial):
+        trial.set_user_attr("config", {"depth": 2})
+        raise RuntimeError("broken")
+    assert study.get_trials()[0].user_attrs == {"config": {"depth": 2}}
+    trial.set_user_attr("config", {"depth": 3})
+    assert study.get_trials()[0].user_attrs == {"config": {"depth": 3}}
+
+
+def test_whoever_lost_a_trial_is_told_at_the_end_of_the_block(
+    study: optuna.Study, seen: optuna.Study
+) -> None:
+    trial = seen.ask()
+    study.tell(0, state=TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError), together(trial):
+        trial.suggest_float("x", 0, 1)
+    assert study.get_trials()[0].params == {}
+
+
+def test_another_range_of_a_parameter_is_refused(seen: optuna.Study) -> None:
+    for choices, is_known in ((["a", "b"], True), (["a", "c"], False)):
+        trial = seen.ask()
+        with together(trial):
+            if is_known:
+                trial.suggest_categorical("x", choices)
+                continue
+            with pytest.raises(ValueError, match="dynamic value space"):
+                trial.suggest_categorical("x", choices)
+
+
+def test_a_trial_of_another_storage_notes_at_once(study: optuna.Study) -> None:
+    trial = study.ask()
+    with together(trial):
+        trial.set_user_attr("seconds", 1.0)
+        assert study.get_trials()[0].user_attrs == {"seconds": 1.0}

@@ -1,0 +1,1 @@
+"""What training on all development samples brings after validation on folds."""
