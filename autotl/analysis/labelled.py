@@ -19,9 +19,6 @@ from autotl.analysis.moments import (
 )
 from autotl.errors import InputError
 
-MAX_IN_DOUBLE = 20_000
-"""Of more samples, second moments are taken of products in float32."""
-
 
 @dataclass(frozen=True)
 class LabelledFeatures:
@@ -60,7 +57,7 @@ class LabelledFeatures:
     @cached_property
     def scatter(self) -> Matrix:
         """About the mean, ``(d, d)`` or ``(n, n)``, see :func:`~.moments.scatter_of`."""
-        return scatter_of(self.features, self.mean, in_single=self.in_single)
+        return scatter_of(self.features, self.mean)
 
     @cached_property
     def scatter_about_zero(self) -> Matrix:
@@ -73,11 +70,6 @@ class LabelledFeatures:
     def standardised(self) -> Features:
         """The features of mean 0 and variance 1."""
         return standardised(self.features)
-
-    @property
-    def in_single(self) -> bool:
-        """Whether second moments are taken of products in float32."""
-        return self.n_samples > MAX_IN_DOUBLE
 
     def subsample(self, max_samples: int, seed: int) -> LabelledFeatures:
         """At most so many samples: two of each class as far as they go, the others at random."""

@@ -54,15 +54,12 @@ def mean_of(features: Features) -> Matrix:
     return mean
 
 
-def scatter_of(features: Features, centre: Matrix, *, in_single: bool = False) -> Matrix:
+def scatter_of(features: Features, centre: Matrix) -> Matrix:
     """Sum over the rows of ``(x - centre)(x - centre)'``, ``(d, d)``; of few rows its Gram matrix.
 
     Args:
         features: ``(n, d)``.
         centre: ``(d,)``.
-        in_single: whether blocks of rows may be centred and multiplied in float32 (their sums are
-            taken in float64), in less than half the time; an entry is then off by some ``1e-7`` of
-            the two columns' lengths.
 
     Returns:
         ``(d, d)`` for ``n >= d``, else the ``(n, n)`` inner products, which have the same non-zero
@@ -73,9 +70,7 @@ def scatter_of(features: Features, centre: Matrix, *, in_single: bool = False) -
         gram: Matrix = rows @ rows.T
         return gram
     total = np.zeros((features.shape[1], features.shape[1]))
-    centre = centre.astype(np.float32) if in_single else centre
-    for start in range(0, len(features), _BLOCK):
-        rows = features[start : start + _BLOCK] - centre
+    for rows in blocks(features, centre):
         total += rows.T @ rows
     return total
 

@@ -7,8 +7,8 @@ What they all do: labels are names only, and classes that don't occur are ignore
 two samples or two classes there is nothing to tell apart: NaN. Features that are NaN or infinite
 are refused with an :class:`~autotl.errors.InputError`. Constant features score what no information
 scores, which each function names. Second moments are taken of whichever of ``(n, n)`` and
-``(d, d)`` is smaller, in float64; of more than 20,000 samples, of products in float32
-(``studies/analyzer`` says how exact that is). :func:`score_all` computes once what several need.
+``(d, d)`` is smaller, in float64. :func:`score_all` computes once what several need, and of very
+many samples looks at some.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from autotl.analysis.labelled import LabelledFeatures, labelled
+from autotl.analysis.labelled import LabelledFeatures, labelled, stratified_rows
 from autotl.analysis.moments import (
     Features,
     Labels,
     Matrix,
+    check_features,
     class_sums,
     indicators,
     sampling_error,
@@ -41,6 +42,8 @@ from autotl.errors import InputError
 
 NOISE_RATIO_RANGE = (1e-8, 1e8)
 """Where LogME looks for ``alpha / beta``, in units of the mean eigenvalue of ``F'F``."""
+MAX_SAMPLES = 20_000
+"""As many samples :func:`score_all` looks at."""
 MAX_MIXTURE_SAMPLES = 5000
 """NLEEP fits its mixture to at most this many samples."""
 MAX_MIXTURE_FEATURES = 64
@@ -197,7 +200,7 @@ def _trans_rate(data: LabelledFeatures, distortion: float = 1e-4, seed: int = 0)
     for dealt, sign in ((chance, 1), (data.labels, -1)):
         by_class = np.split(np.argsort(dealt, kind="stable"), data.counts.cumsum()[:-1].astype(int))
         for rows, count in zip(by_class, data.counts, strict=True):
-            scatter = scatter_of(data.features[rows], data.mean, in_single=data.in_single)
+            scatter = scatter_of(data.features[rows], data.mean)
             rate += sign * count / data.n_samples * _coding_rate(scatter, unit * count)
     return float(rate)
 
@@ -308,7 +311,15 @@ _MEASURES: dict[str, Callable[[LabelledFeatures], float]] = {
 
 
 def score_all(features: Features, labels: Labels) -> dict[str, float]:
-    """All of :data:`SCORES`, sooner than one by one."""
+    """All of :data:`SCORES`, sooner than one by one.
+
+    Of more than :data:`MAX_SAMPLES` samples so many are scored, of each class its share
+    (``studies/analyzer`` says by how much that moves them).
+    """
+    if len(features) == len(labels) > MAX_SAMPLES:
+        check_features(features)
+        rows = stratified_rows(labels, MAX_SAMPLES, np.random.default_rng(0))
+        features, labels = features[rows], labels[rows]
     data = labelled(features, labels)
     if data is None:
         return dict.fromkeys(_MEASURES, float("nan"))

@@ -100,7 +100,8 @@ class SearchStorage(_CachedStorage):
         backend = self._backend
         with _create_scoped_session(backend.scoped_session, True) as session:
             trial = TrialModel.find_or_raise_by_id(trial_id, session)
-            backend.check_trial_is_updatable(trial_id, trial.state)
+            state: Any = trial.state
+            backend.check_trial_is_updatable(trial_id, state)
             for name, (value, distribution) in held.params.items():
                 session.add(
                     TrialParamModel(

@@ -222,9 +222,9 @@ def samples_of(name: TaskName) -> pd.DataFrame:
     rng = np.random.default_rng([_SPLIT_SEED, 1])
     is_test = _is_test(frame, source, rng)
     labels = frame["class"].factorize(sort=True)[0]
-    test = _stratified(labels, np.flatnonzero(is_test), MAX_TEST, rng)
+    test = draw_stratified(labels, np.flatnonzero(is_test), MAX_TEST, rng)
     pool = np.flatnonzero(~is_test)
-    train = _stratified(labels, pool, min(name.n_train, len(pool)), rng)
+    train = draw_stratified(labels, pool, min(name.n_train, len(pool)), rng)
     parts = [frame.iloc[train].assign(split="train"), frame.iloc[test].assign(split="test")]
     chosen = pd.concat(parts, ignore_index=True)
     chosen["file"] = [str(folder / file) for file in chosen["file"]]
@@ -243,7 +243,7 @@ def _is_test(frame: pd.DataFrame, source: Source, rng: np.random.Generator) -> N
     return held
 
 
-def _stratified(
+def draw_stratified(
     labels: NDArray[np.int64], pool: NDArray[np.int64], n: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """About ``n`` of the pool in random order, each class by its share, at least four of each.

@@ -18,7 +18,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from autotl.analysis import labelled, moments, neighbours
+from autotl.analysis import moments, neighbours, transferability
 from autotl.analysis.transferability import (
     SCORES,
     centroid_accuracy,
@@ -392,14 +392,25 @@ def test_a_class_s_only_sample_is_wrong(score: Score) -> None:
 
 
 @pytest.mark.parametrize(("n", "d"), [(400, 30), (40, 90)])
-def test_all_at_once_and_by_products_in_single_precision(
-    n: int, d: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_at_once(n: int, d: int) -> None:
     features, labels = problem(n, d)
     alone = {name: score(features, labels) for name, score in SCORES.items()}
     assert score_all(features, labels) == alone
-    monkeypatch.setattr(labelled, "MAX_IN_DOUBLE", 10)
-    assert score_all(features, labels) == pytest.approx(alone, rel=1e-5)
     nothing = score_all(features, np.zeros_like(labels))
     assert nothing.keys() == SCORES.keys()
     assert all(math.isnan(value) for value in nothing.values())
+
+
+def test_of_very_many_samples_a_share_of_each_class_is_scored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, labels = problem(900, 8)
+    everything = score_all(features, labels)
+    monkeypatch.setattr(transferability, "MAX_SAMPLES", 300)
+    some = score_all(features, labels)
+    assert some != everything
+    assert some["log_me"] == pytest.approx(everything["log_me"], abs=0.1)
+    assert some["centroid_accuracy"] == pytest.approx(everything["centroid_accuracy"], abs=0.1)
+    features[np.flatnonzero(labels == 0)[0], 3] = np.nan
+    with pytest.raises(InputError, match="in feature 3"):
+        score_all(features, labels)

@@ -65,7 +65,7 @@ def test_a_loss_falls() -> None:
     value, (low, high) = Growth(0.3, 0.0).applied(LOG_LOSS, 0.7, (0.6, 0.8), 100)
     assert low < value < 0.7
     assert math.exp(-value) == pytest.approx(expit(logit(math.exp(-0.7)) + 0.3))
-    assert 0.6 > low
+    assert low < 0.6
     assert high < 0.8
 
 

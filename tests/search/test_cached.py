@@ -135,9 +135,14 @@ def test_what_is_noted_together_is_one_transaction(
 
 def test_an_error_leaves_what_was_noted_until_then(study: optuna.Study, seen: optuna.Study) -> None:
     trial = seen.ask()
-    with pytest.raises(RuntimeError, match="broken"), together(trial):
-        trial.set_user_attr("config", {"depth": 2})
-        raise RuntimeError("broken")
+
+    def break_off() -> None:
+        with together(trial):
+            trial.set_user_attr("config", {"depth": 2})
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        break_off()
     assert study.get_trials()[0].user_attrs == {"config": {"depth": 2}}
     trial.set_user_attr("config", {"depth": 3})
     assert study.get_trials()[0].user_attrs == {"config": {"depth": 3}}
