@@ -292,6 +292,7 @@ def _summary(
         "more_data": sentence(found.more_data),
         "metric": decision.metric,
         "optimism": decision.optimism,
+        "growth": decision.growth,
         "seed_deviation": decision.seed_deviation,
         "expected": scored(decision.expected, decision.interval),
         "test": None if test is None else scored(test.value, test.interval),

@@ -17,6 +17,7 @@ from autotl.errors import InputError
 from autotl.metrics import Metric
 from autotl.recommend.comparison import CLEAR, Comparison, holm, result_of
 from autotl.recommend.cost import Cost, measured_cost, ratio
+from autotl.recommend.growth import Growth
 from autotl.recommend.outcomes import RuleOutcome, rule_outcome
 from autotl.recommend.selection import selected_score
 from autotl.recommend.summary import StrategySummary, mean_interval, summarise
@@ -45,10 +46,12 @@ class Decision:
         winner: the recommended trial.
         metric: name of the metric that decided.
         expected: the winner's value to expect on new samples: that on validation samples, less
-            what comes of having been chosen as the best there.
+            what comes of having been chosen as the best there, and with what learning from all
+            samples brings.
         interval: 95 % interval of it.
         n_validated: samples that it rests on.
-        optimism: by how much the winner's score on validation samples is better than that.
+        optimism: what was taken off the winner's score on validation samples.
+        growth: what was added to it, 0 where the model isn't trained anew.
         means: by number of a trial that was run with several seeds, the metric's mean value.
         n_seeds: by the same number, of how many.
         seed_deviation: of the score from seed to seed; None: no trial was run with several.
@@ -66,6 +69,7 @@ class Decision:
     rules: tuple[RuleOutcome, ...]
     notes: tuple[str, ...] = ()
     optimism: float = 0.0
+    growth: float = 0.0
     means: Mapping[int, float] = field(default_factory=dict)
     n_seeds: Mapping[int, int] = field(default_factory=dict)
     seed_deviation: float | None = None
@@ -154,7 +158,10 @@ def decide(
     best = max(able, key=lambda r: (not comparison.failures(r), comparison.score(r)))
     winner = _cheapest(able, best, comparison, cost_of, STANDARD_ERRORS[prefer])
     chosen_among = finished if winner is best else _of(winner.strategy, finished)
-    expected, interval, optimism = _expectation(winner, chosen_among, comparison)
+    validated, interval, optimism = _expectation(winner, chosen_among, comparison)
+    grown = _growth(winner, comparison, profile) if deliverable is None else Growth()
+    expected, interval = grown.applied(metric, validated, interval, len(result_of(winner).samples))
+    sign = 1.0 if metric.greater_is_better else -1.0
     names = list(dict.fromkeys(record.strategy for record in records))
     summaries = [
         summarise(name, records, finalists.get(name), winner, comparison, profile, cost_of)
@@ -172,6 +179,7 @@ def decide(
         interval=interval,
         n_validated=len(result_of(winner).samples),
         optimism=optimism,
+        growth=sign * (expected - validated),
         strategies=tuple(replace(s, is_clear=is_clear.get(s.strategy, False)) for s in summaries),
         rules=tuple(
             rule_outcome(rule, figures, comparison) for rule, figures in triggered(profile)
@@ -249,6 +257,17 @@ def _expectation(
         effect = design_effect(comparison.groups_of(result), shares - shares.mean())
         return value, wilson_interval(value, max(1.0, len(labels) / effect)), optimism
     return value, (max(0.0, low + shift), high + shift), optimism
+
+
+def _growth(winner: TrialRecord, comparison: Comparison, profile: DatasetProfile) -> Growth:
+    """What the winner's score gains once its model has learnt from all samples."""
+    n_final, n_validated = len(comparison.labels), len(result_of(winner).samples)
+    n_folds = profile.n_folds
+    n_trained = n_final - n_validated if n_folds == 1 else n_final * (n_folds - 1) / n_folds
+    if not n_trained:
+        return Growth()
+    curve = None if profile.sufficiency is None else profile.sufficiency.learning_curve
+    return Growth.expected(n_trained, n_final, curve)
 
 
 def _notes_of_cost(

@@ -47,6 +47,8 @@ _BASE_COLUMNS = (
     "saved_seconds",
     "n_seeds",
 )
+_SEEN = 0.0005
+"""A difference from which on figures show it."""
 _OUTCOMES = (
     ("held", "Rules of thumb that held"),
     ("overturned", "Overturned by the trials"),
@@ -121,16 +123,22 @@ def _expected(decision: Decision, profile: DatasetProfile) -> str:
         basis = f"{samples} held out for validation"
     return (
         f"Expect {metric_words(decision.metric)} of {value} "
-        f"(95 % interval {interval}), from {basis}{_curse(decision)}."
+        f"(95 % interval {interval}), from {basis}{_changes(decision)}."
     )
 
 
-def _curse(decision: Decision) -> str:
-    """What was taken off the winner's score; empty if that can't be seen in the figures."""
-    if decision.optimism < 0.0005:
-        return ""
-    taken = format_difference(decision.metric, decision.optimism)
-    return f", {taken} taken off for having been chosen as the best there"
+def _changes(decision: Decision) -> str:
+    """What was taken off the winner's score and added to it, if that is seen in the figures."""
+    found = ""
+    if decision.optimism >= _SEEN:
+        taken = format_difference(decision.metric, decision.optimism)
+        found += f", {taken} taken off for having been chosen as the best there"
+    if decision.growth >= _SEEN:
+        added = format_difference(decision.metric, decision.growth)
+        found += (
+            f"{' and' if found else ','} {added} added as the final model learns from all images"
+        )
+    return found
 
 
 def _tested(decision: Decision, test: TestScore | None) -> list[str]:

@@ -17,11 +17,30 @@ from scipy.special import expit, logit
 from autotl.analysis.learning_curve import LearningCurve
 from autotl.metrics import Metric
 
-RISE, RISE_DEVIATION = 0.0, 0.0
-"""Logits of accuracy for ten times the samples: mean and deviation over data sets."""
-CURVE_SHARE, CURVE_DEVIATION = 0.0, 0.0
-"""What of a learning curve's own rise is believed, and the deviation that is left then."""
 _Z = 1.959964
+
+
+@dataclass(frozen=True)
+class Rise:
+    """How the logit of a score rises with ten times the samples.
+
+    Attributes:
+        mean: over data sets.
+        deviation: standard deviation over them.
+        offset: with a learning curve it is ``offset + share * rise_of(curve)``.
+        share: see there.
+        left: the deviation that is left then.
+    """
+
+    mean: float
+    deviation: float
+    offset: float
+    share: float
+    left: float
+
+
+KNOWN = Rise(mean=1.13, deviation=0.80, offset=0.12, share=1.41, left=0.50)
+"""Measured by ``studies/growth``."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +56,22 @@ class Growth:
     deviation: float = 0.0
 
     @classmethod
-    def expected(cls, n_trained: float, n_final: float, curve: LearningCurve | None) -> Growth:
+    def expected(
+        cls, n_trained: float, n_final: float, curve: LearningCurve | None, rise: Rise = KNOWN
+    ) -> Growth:
         """By training on more samples.
 
         Args:
             n_trained: samples that the validated models learnt from, on average.
             n_final: that the final one learns from.
             curve: of the data set; None: unknown.
+            rise: what is known of other data sets.
         """
         decades = math.log10(max(n_final, 1.0) / max(n_trained, 1.0))
         own = None if curve is None else rise_of(curve)
         if own is None:
-            return cls(RISE * decades, RISE_DEVIATION * decades)
-        rise = RISE + CURVE_SHARE * (own - RISE)
-        return cls(rise * decades, CURVE_DEVIATION * decades)
+            return cls(rise.mean * decades, rise.deviation * decades)
+        return cls((rise.offset + rise.share * own) * decades, rise.left * decades)
 
     def applied(
         self, metric: Metric, value: float, interval: tuple[float, float], n_samples: float

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from autotl.analysis.learning_curve import measure_learning_curve
 from autotl.backbones.zoo import EMBEDDED, open_backbone
-from autotl.data import make_split, read_dataset
+from autotl.data import ImageTable, make_split, read_dataset
 from autotl.errors import InputError
 from autotl.reuse.pixels import decode_table
 from autotl.reuse.quota import DiskQuota
@@ -64,6 +65,7 @@ class Outcome:
         n_train: samples that a fold's model learnt from, on average.
         n_validated: samples that were predicted by models that didn't learn from them.
         n_groups: of the validated samples.
+        n_test: samples of the test set.
         validated: accuracy on them.
         design_effect: of these answers.
         fold_test: accuracy of the folds' models on the test set, their mean.
@@ -80,6 +82,7 @@ class Outcome:
     n_train: float
     n_validated: int
     n_groups: int
+    n_test: int
     validated: float
     design_effect: float
     fold_test: float
@@ -89,18 +92,10 @@ class Outcome:
     curve_fitted: list[list[float]]
 
 
+@lru_cache(maxsize=1)
 def features_of(name: str) -> Features:
-    """A data set's features; of many classes twenty."""
-    folder = SHARED / "data" / name
-    with (folder / "meta.csv").open(newline="") as file:
-        frame = pd.DataFrame(list(csv.DictReader(file)))
-    kept = np.random.default_rng(0).permutation(sorted(frame["class"].unique()))[:_MAX_CLASSES]
-    frame = frame[frame["class"].isin(kept)].reset_index(drop=True)
-    own = pd.Series([f"own{i}" for i in range(len(frame))])
-    frame["group"] = frame["group"].where(frame["group"] != "", own)
-    frame["file"] = [str(folder / file) for file in frame["file"]]
-    backbone = open_backbone(EMBEDDED)
-    table = read_dataset(frame, image="file", label="class", group="group")
+    """A data set's features."""
+    table, backbone = table_of(name), open_backbone(EMBEDDED)
     with TemporaryDirectory() as cache:
         _, pixels = decode_table(table, backbone.image_size, DiskQuota(Path(cache), 10**10))
         with new_store(backbone, pixels.view(np.arange(len(table)))) as store:
@@ -109,17 +104,29 @@ def features_of(name: str) -> Features:
     return Features(values, table.labels, table.groups)
 
 
-def outcomes(name: str, repeats: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, Any]]:
-    """Models of a data set, as plain values, see :class:`Outcome`."""
+def table_of(name: str) -> ImageTable:
+    """A data set; of many classes twenty."""
+    folder = SHARED / "data" / name
+    with (folder / "meta.csv").open(newline="") as file:
+        frame = pd.DataFrame(list(csv.DictReader(file)))
+    kept = np.random.default_rng(0).permutation(sorted(frame["class"].unique()))[:_MAX_CLASSES]
+    frame = frame[frame["class"].isin(kept)].reset_index(drop=True)
+    own = pd.Series([f"own{i}" for i in range(len(frame))])
+    frame["group"] = frame["group"].where(frame["group"] != "", own)
+    frame["file"] = [str(folder / file) for file in frame["file"]]
+    return read_dataset(frame, image="file", label="class", group="group")
+
+
+def outcomes(name: str, repeat: int, sizes: tuple[int, ...] = SIZES) -> Iterator[dict[str, Any]]:
+    """Models of a draw of a data set, as plain values, see :class:`Outcome`."""
     features = features_of(name)
-    for repeat in range(repeats):
-        rng = np.random.default_rng([repeat, SETS.index(name)])
-        groups = rng.permutation(np.unique(features.groups))
-        is_test = np.isin(features.groups, groups[: round(len(groups) / 3)])
-        pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-        for n in (size for size in sizes if size <= len(pool)):
-            drawn = draw_stratified(features.labels, pool, n, np.random.default_rng(repeat))
-            yield from _models(name, features, drawn, test, repeat)
+    rng = np.random.default_rng([repeat, SETS.index(name)])
+    groups = rng.permutation(np.unique(features.groups))
+    is_test = np.isin(features.groups, groups[: round(len(groups) / 3)])
+    pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    for n in (size for size in sizes if size <= len(pool)):
+        drawn = draw_stratified(features.labels, pool, n, np.random.default_rng(repeat))
+        yield from _models(name, features, drawn, test, repeat)
 
 
 def _models(
@@ -180,6 +187,7 @@ def _models(
                 n_train=float(np.mean([len(fold.train) for fold in split.folds])),
                 n_validated=len(validated),
                 n_groups=len(np.unique(groups[validated])),
+                n_test=len(test),
                 validated=float(found.mean()),
                 design_effect=design_effect(groups[validated], found - found.mean()),
                 fold_test=float(np.mean([right(model, test).mean() for model in models])),

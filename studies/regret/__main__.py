@@ -45,6 +45,11 @@ def main(argv: list[str] | None = None) -> None:
     made_on = report.header(problems, resample=args.resample, only_common=args.common)
     n_configs = sum(task["candidates"] for task in made_on["tasks"].values())
     print(f"{made_on['n_tasks']} tasks of {made_on['n_datasets']} data sets, {n_configs} rows")
+    out = args.out or report.FILE.parent
+    is_kept = bool(args.out) or not args.quick
+    results, dropped = report.merge(made_on, {}, out / report.FILE.name)
+    if dropped:
+        print(f"left out, as of another table or other settings: {', '.join(dropped)}")
     fresh = {}
     started = time.monotonic()
     every = play_all(problems, args.policy, n_seeds, resample=args.resample, n_jobs=args.jobs)
@@ -52,15 +57,15 @@ def main(argv: list[str] | None = None) -> None:
         seeds = seeds_of(POLICIES[name], n_seeds, resample=args.resample)
         passed_s = time.monotonic() - started
         print(f"{passed_s:7.1f} s  {name}: {len(played)} tasks, seeds: {seeds}", flush=True)
-        if played:
-            fresh[name] = report.summary(name, played, made_on, n_seeds)
-    out = args.out or report.FILE.parent
-    results, dropped = report.merge(made_on, fresh, out / report.FILE.name)
-    if dropped:
-        print(f"left out, as of another table or other settings: {', '.join(dropped)}")
-    if args.out or not args.quick:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / report.FILE.name).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+        if not played:
+            continue
+        fresh[name] = report.summary(name, played, made_on, n_seeds)
+        results, _ = report.merge(made_on, fresh, out / report.FILE.name)
+        if is_kept:  # after each, so that what is broken off isn't lost
+            out.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(results, indent=1, allow_nan=False)
+            (out / report.FILE.name).write_text(text + "\n")
+    if is_kept:
         plots.write(results, out / "regret.png")
     print("\n".join(report.lines(results)))
     figures = {

@@ -28,8 +28,8 @@ from studies.outcomes.tasks import BACKBONES, N_FOLDS
 from studies.regret.problems import Candidate, View
 from studies.regret.replay import History, Policy, Run, Search
 
-_SEEDS = 20
-"""Only the choice among Sobol points is random."""
+_SEEDS, _SEEDS_WITHOUT = 20, 5
+"""Of the whole search, and of it without a part: only the choice among Sobol points is random."""
 NOTHING = Knowledge(
     means={f"{strategy}/{DRAWN}": 0.0 for strategy in STRATEGIES},
     slopes=dict.fromkeys(STRATEGIES, 0.0),
@@ -206,8 +206,8 @@ def _steps(curve: NDArray[np.float64], n_epochs: int) -> dict[int, float]:
 
 
 def _policy(name: str, label: str, **options: Any) -> Policy:
-    make = partial(Ours, **options)
-    return Policy(name, label, make, is_random=True, max_seeds=_SEEDS, plans=True)
+    make, seeds = partial(Ours, **options), _SEEDS_WITHOUT if options else _SEEDS
+    return Policy(name, label, make, is_random=True, max_seeds=seeds, plans=True)
 
 
 OURS = (

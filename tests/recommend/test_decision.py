@@ -46,6 +46,17 @@ def test_accuracy_takes_the_best(records, labels, make_profile):
     assert decision.interval[0] < 0.9 < decision.interval[1]
 
 
+def test_what_learning_from_all_samples_brings_is_expected_too(records, labels, make_profile):
+    profile = dataclasses.replace(make_profile(labels), n_folds=3)
+    decision = decide(records, labels, ACCURACY, profile, "accuracy")
+    once = decide(records, labels, ACCURACY, make_profile(labels), "accuracy")
+    assert decision.growth == pytest.approx(decision.expected - once.expected)
+    assert 0.005 < decision.growth < 0.03
+    assert decision.interval[1] - decision.expected > 0.6 * (once.interval[1] - once.expected)
+    kept = decide(records, labels, ACCURACY, profile, "accuracy", deliverable={2})
+    assert (kept.expected, kept.growth) == (once.expected, 0.0)
+
+
 def test_where_nothing_can_be_trained_any_more_a_trial_with_a_model_wins(
     records, labels, make_profile
 ):

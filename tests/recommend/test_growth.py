@@ -8,15 +8,9 @@ from scipy.special import expit, logit
 
 from autotl.analysis.learning_curve import LearningCurve
 from autotl.metrics import METRICS
-from autotl.recommend.growth import (
-    CURVE_DEVIATION,
-    CURVE_SHARE,
-    RISE,
-    RISE_DEVIATION,
-    Growth,
-    rise_of,
-)
+from autotl.recommend.growth import Growth, Rise, rise_of
 
+RISE = Rise(mean=0.9, deviation=0.4, offset=0.3, share=0.8, left=0.2)
 ACCURACY, LOG_LOSS = METRICS["accuracy"], METRICS["log_loss"]
 
 
@@ -29,20 +23,22 @@ def rising(rise: float, n_train: int = 100) -> LearningCurve:
 
 
 def test_as_many_samples_bring_nothing() -> None:
-    growth = Growth.expected(80, 80, rising(2.0))
-    assert growth.applied(ACCURACY, 0.7, (0.6, 0.8), 100) == pytest.approx((0.7, (0.6, 0.8)))
+    value, interval = Growth.expected(80, 80, rising(2.0)).applied(ACCURACY, 0.7, (0.6, 0.8), 100)
+    assert value == pytest.approx(0.7)
+    assert interval == pytest.approx((0.6, 0.8))
 
 
 def test_without_a_curve_it_is_what_other_data_sets_gain() -> None:
-    growth = Growth.expected(50, 100, None)
-    assert growth.mean == pytest.approx(RISE * math.log10(2))
-    assert growth.deviation == pytest.approx(RISE_DEVIATION * math.log10(2))
+    growth = Growth.expected(50, 100, None, RISE)
+    assert growth == Growth(0.9 * math.log10(2), 0.4 * math.log10(2))
+    assert Growth.expected(50, 100, LearningCurve(n_train=50), RISE) == growth
 
 
 def test_a_steep_curve_promises_more_than_a_flat_one() -> None:
-    steep, flat = (Growth.expected(50, 100, rising(rise)) for rise in (3.0, 0.0))
-    assert steep.mean - flat.mean == pytest.approx(3.0 * CURVE_SHARE * math.log10(2), abs=0.01)
-    assert steep.deviation == pytest.approx(CURVE_DEVIATION * math.log10(2))
+    steep, flat = (Growth.expected(50, 100, rising(rise), RISE) for rise in (3.0, 0.0))
+    assert flat.mean == pytest.approx(0.3 * math.log10(2), abs=1e-6)
+    assert steep.mean - flat.mean == pytest.approx(0.8 * 3.0 * math.log10(2), abs=0.01)
+    assert steep.deviation == pytest.approx(0.2 * math.log10(2))
 
 
 def test_the_rise_is_read_off_the_curve() -> None:
