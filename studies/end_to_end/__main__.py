@@ -1,6 +1,7 @@
 """Real fits: autotl beside other policies, its budget, and what it said beside what is so.
 
-    python -m studies.end_to_end [--part duels deadlines] [--jobs N] [--work FOLDER] [--compile]
+    python -m studies.end_to_end [--part duels deadlines] [--policy NAME ...] [--anew] [--jobs N]
+        [--work FOLDER] [--compile]
     python -m studies.end_to_end --quick
 
 One processor thread for each job. Fits that were made are kept in the work folder, line by line,
@@ -77,6 +78,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--part", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--work", type=Path, default=WORK, help=f"default: {WORK}")
+    parser.add_argument("--policy", nargs="+", default=[OURS, *RIVALS], choices=[OURS, *RIVALS])
+    parser.add_argument("--anew", action="store_true", help="published fits are made once more")
     parser.add_argument("--compile", action="store_true", help="only sum up what is there")
     args = parser.parse_args(argv)
     if not (SHARED / "data").is_dir():
@@ -91,9 +94,10 @@ def main(argv: list[str] | None = None) -> None:
     wanted = [r for part in args.part for r in (duels() if part == "duels" else deadlines())]
     args.work.mkdir(parents=True, exist_ok=True)
     file = args.work / "fits.jsonl"
-    known = _known(file)
+    known = _kept(file) if args.anew else _known(file)
     if not args.compile:
-        _made([request for request in wanted if request.key not in known], args.jobs, file)
+        missing = [r for r in wanted if r.policy in args.policy and r.key not in known]
+        _made(missing, args.jobs, file)
     rows = sorted(_known(file).values(), key=lambda row: str(row["key"]))
     told = _summed_up(rows)
     FITS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
@@ -103,10 +107,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def _known(file: Path) -> dict[str, dict[str, Any]]:
     """Fits made before: in the work folder, or published."""
-    rows = json.loads(FITS.read_text()) if FITS.is_file() else []
-    if file.is_file():
-        rows += [json.loads(line) for line in file.read_text().splitlines()]
-    return {row["key"]: row for row in rows}
+    published = json.loads(FITS.read_text()) if FITS.is_file() else []
+    return {row["key"]: row for row in published} | _kept(file)
+
+
+def _kept(file: Path) -> dict[str, dict[str, Any]]:
+    """Those in the work folder."""
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return {row["key"]: row for row in map(json.loads, lines)}
 
 
 def _made(requests: Sequence[Request], jobs: int, file: Path | None) -> list[dict[str, Any]]:
