@@ -131,7 +131,8 @@ class Mirror:
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
 
-        def copy(number: int, name: str, log: Callable[[str, str], None]) -> None:
+        def copy(numbered: tuple[int, str]) -> None:
+            number, name = numbered
             part, place = parts / str(number), self.files / name
             part.touch()
             get(files[name], part)
@@ -140,11 +141,11 @@ class Mirror:
             log(name, files[name].mark)
 
         n_here = len(files) - len(missing)
-        numbered = iter(enumerate(missing))
+        queue = iter(enumerate(missing))
         try:
             with self._log(known) as log, ThreadPoolExecutor(_N_THREADS) as pool:
-                while chunk := list(islice(numbered, _CHUNK)):
-                    for _ in pool.map(lambda one: copy(*one, log), chunk):
+                while chunk := list(islice(queue, _CHUNK)):
+                    for _ in pool.map(copy, chunk):
                         n_here += 1
                         progress.step(n_here, len(files))
         finally:

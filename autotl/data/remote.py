@@ -6,11 +6,10 @@ import hashlib
 import os
 import re
 import time
-from collections import ChainMap
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -87,9 +86,9 @@ class Mirrors:
         """
         place = _Place(url)
         if isinstance(place.fs, LocalFileSystem):
-            return Path(place.root)
+            return Path(place.root or "/")
         shown = place.shown.rstrip("/")
-        name = re.sub(r"[^\w.-]|^[.]", "_", PurePosixPath(shown).name)[:80]
+        name = re.sub(r"[^\w.-]|^[.]", "_", PurePosixPath(shown).name, flags=re.ASCII)[:80]
         key = hashlib.sha256(shown.encode()).hexdigest()[:12]
         mirror = Mirror(self.folder.absolute() / f"{name}-{key}", self.max_bytes)
         table = place.table()
@@ -104,6 +103,8 @@ class Mirrors:
                     names = pictures_of_table(file, image, label)
                 except InputError as error:
                     raise InputError(str(error).replace(str(file), shown)) from error
+                if not names:
+                    return file  # which is refused when it is read
                 files = own | place.named(names)
             mirror.keep_only(files)
             mirror.bring(files, place.get, self.progress)
@@ -120,6 +121,7 @@ class _Place:
         shown: the URL without secrets.
         fs: its file system.
         root: its path there.
+        is_http: whether it is a web server's, which lists nothing.
     """
 
     def __init__(self, url: str) -> None:
@@ -127,12 +129,7 @@ class _Place:
         self.fs, root = self._ask(lambda: url_to_fs(url))
         self.root = str(root).rstrip("/")
         self.fs.invalidate_cache()  # an earlier listing of this process says nothing of now
-
-    @cached_property
-    def is_http(self) -> bool:
-        """Whether files must be asked for one by one: a web server has no listings."""
-        protocol = self.fs.protocol
-        return bool({"http", "https"} & set([protocol] if isinstance(protocol, str) else protocol))
+        self.is_http = self.root.startswith(("http://", "https://"))
 
     def table(self) -> RemoteFile | None:
         """The table that it is; None: a folder.
@@ -187,25 +184,28 @@ class _Place:
         Args:
             names: paths relative to its folder, that don't lead out of it.
         """
-        folder = without_secrets(self.root).rpartition("/")[0]
+        root = self.root.partition("?")[0] if self.is_http else self.root
+        folder = root.rpartition("/")[0]
 
         def whole(name: str) -> str:
             return f"{folder}/{name}" if folder else name
 
         def asked(name: str) -> dict[str, Any]:
             path = whole(quote(name))
-            info = self._ask(lambda: self.fs.info(path), absent={})
+            nothing: dict[str, Any] = {}
+            info = self._ask(lambda: self.fs.info(path), absent=nothing)
             return {name: _remote(path, info)} if info else {}
 
         def listed(own_folder: str) -> dict[str, Any]:
-            infos = self._ask(lambda: self.fs.ls(whole(own_folder), detail=True), absent=[])
+            nothing: list[dict[str, Any]] = []
+            infos = self._ask(lambda: self.fs.ls(whole(own_folder), detail=True), absent=nothing)
             return {str(info["name"]).strip("/"): info for info in infos if info["type"] == "file"}
 
         with ThreadPoolExecutor(_N_THREADS) as pool:
             if self.is_http:
-                return dict(ChainMap(*pool.map(asked, names)))
+                return dict(chain.from_iterable(own.items() for own in pool.map(asked, names)))
             folders = sorted({name.rpartition("/")[0] for name in names})
-            found = dict(ChainMap(*pool.map(listed, folders)))
+            found = dict(chain.from_iterable(own.items() for own in pool.map(listed, folders)))
         return {
             name: _remote(str(found[path]["name"]), found[path])
             for name in names
@@ -282,7 +282,7 @@ def _is_refusal(error: Exception) -> bool:
     return (
         isinstance(error, PermissionError)
         or getattr(error, "status", None) in (401, 403)
-        or "Credential" in type(error).__name__
+        or re.search("Credential|Authentication", type(error).__name__) is not None
     )
 
 
@@ -295,7 +295,7 @@ def _told(error: Exception, shown: str, path: str) -> str:
     what = shown if not path else f"{without_secrets(path)} of {shown}"
     if isinstance(error, ImportError):
         package = getattr(error.__cause__, "name", None) or error.name or "what is missing"
-        return f"{shown} can't be opened: {error}; pip install {package}"
+        return f"{shown} needs a package that is missing: `pip install {package}` ({error})"
     if isinstance(error, ValueError) and "Protocol not known" in str(error):
         return f"{shown} can't be opened: fsspec knows no such protocol; copy the data to a folder"
     if isinstance(error, FileNotFoundError):

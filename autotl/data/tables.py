@@ -69,11 +69,9 @@ def pictures_of_table(path: Path, image: str | None = None, label: str | None = 
     frame = _load(path)
     image, _, _ = _columns(frame, f"table {path}", image, label, None)
     folder = path.absolute().parent
-    cells = [str(cell) for cell in frame[image].tolist() if label_name(cell) is not None]
+    cells = [cell for cell in frame[image].tolist() if isinstance(cell, str) and cell]
     names = dict.fromkeys(_below(folder, cell) for cell in cells)
-    if any(_leaves(name) for name in names) or any(map(_URL.match, cells)):
-        return []
-    return [name for name in names if name != "."]
+    return [] if any(map(_leaves, names)) or any(map(_URL.match, cells)) else list(names)
 
 
 def read_frame(

@@ -135,7 +135,7 @@ def test_names_in_a_listing_that_lead_out_are_refused(
         ("memory://box/pets/cat/0.png", "unknown kind of data file 'memory://box/pets/cat/0.png'"),
         ("memory://box/text", r"memory://box/text holds no pictures \(other files: .md \(1\)\)"),
         ("foo://box/pets", "fsspec knows no such protocol"),
-        ("s3://box/pets", "s3://box/pets can't be opened: .*pip install s3fs"),
+        ("s3://box/pets", "s3://box/pets needs a package that is missing: `pip install s3fs`"),
         ("https://host/pets", r"isn't a table .* can't be listed over HTTP"),
         ("memory://box/columns.csv", "table memory://box/columns.csv has no column"),
     ],
