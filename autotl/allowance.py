@@ -54,8 +54,10 @@ def cache_quota(config: FitConfig, folder: Path) -> DiskQuota:
     """
     if config.disk_cache_gb is not None:
         return DiskQuota(folder, int(config.disk_cache_gb * 1e9))
-    free = free_disk_bytes(folder) + _entries_bytes(folder)
-    return DiskQuota(folder, min(MAX_DISK_BYTES, int(DISK_SHARE * free)))
+    held = sum(entry.n_bytes for entry in DiskQuota(folder, 0).entries())
+    return DiskQuota(
+        folder, min(MAX_DISK_BYTES, int(DISK_SHARE * (free_disk_bytes(folder) + held)))
+    )
 
 
 def mirrors_in(cache: Path | None, config: FitConfig, progress: Progress) -> Mirrors:
@@ -71,7 +73,7 @@ def mirrors_in(cache: Path | None, config: FitConfig, progress: Progress) -> Mir
     if config.disk_quota_gb is None:
         return Mirrors(cache / MIRRORS, progress=progress)
     losing = sum(file.n_bytes for file in _losers(cache.parent))
-    kept = used_bytes(cache.parent) - losing - _entries_bytes(cache)
+    kept = used_bytes(cache.parent) - losing - _evictable_bytes(cache)
     return Mirrors(cache / MIRRORS, int(config.disk_quota_gb * 1e9) - kept, progress)
 
 
@@ -108,8 +110,7 @@ def make_room(
             f"disk_quota_gb must be at least {_gb(kept + own)} for this fit, but got "
             f"{config.disk_quota_gb:g}: its models and records may take {_gb(own)} GB, and "
             f"{_gb(kept)} GB in {str(place.output_dir)!r} are kept{_largest(place.output_dir)}; "
-            "delete fits that aren't needed, or give another output_dir"
-            f"{_copies(cache)}"
+            f"delete fits that aren't needed, or give another output_dir{_copies(cache)}"
         )
     losing -= _delete(losers, kept + losing + own + quota.max_bytes - limit)
     quota = DiskQuota(cache, min(quota.max_bytes, limit - kept - losing - own))
@@ -238,10 +239,6 @@ def _size(file: Path) -> int:
     with suppress(OSError):
         return file.lstat().st_blocks * 512
     return 0
-
-
-def _entries_bytes(cache: Path) -> int:
-    return sum(entry.n_bytes for entry in DiskQuota(cache, 0).entries())
 
 
 def _evictable_bytes(cache: Path) -> int:

@@ -175,7 +175,7 @@ class Mirror:
     def _known(self) -> dict[str, tuple[str, int]]:
         """Marks and sizes of copies by name; a line that was cut off says nothing."""
         found: dict[str, tuple[str, int]] = {}
-        with suppress(OSError), (self.folder / _LOG).open(encoding="utf-8") as lines:
+        with suppress(OSError, ValueError), (self.folder / _LOG).open(encoding="utf-8") as lines:
             for line in lines:
                 with suppress(ValueError, TypeError):
                     name, mark, n_bytes = json.loads(line)

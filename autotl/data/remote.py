@@ -84,31 +84,30 @@ class Mirrors:
             InputError: if it can't be had: what was copied by then stays, and needn't be again.
             DiskFullError: if there is no room for it.
         """
-        place = _Place(url)
+        place = _Place(url, self.progress.note)
         if isinstance(place.fs, LocalFileSystem):
             return Path(place.root or "/")
         shown = place.shown.rstrip("/")
-        name = re.sub(r"[^\w.-]|^[.]", "_", PurePosixPath(shown).name, flags=re.ASCII)[:80]
+        last = PurePosixPath(shown).name
+        name = re.sub(r"[^\w.-]|^[.]", "_", last, flags=re.ASCII)[:80]
         key = hashlib.sha256(shown.encode()).hexdigest()[:12]
         mirror = Mirror(self.folder.absolute() / f"{name}-{key}", self.max_bytes)
         table = place.table()
+        copy = mirror.files if table is None else mirror.files / last
+        files = place.pictures() if table is None else {last: table}
         with mirror.locked(self.progress.note):
-            if table is None:
-                files = place.pictures()
-            else:
-                own = {PurePosixPath(shown).name: table}
-                file = mirror.files / PurePosixPath(shown).name
-                mirror.bring(own, place.get, self.progress)
+            if table is not None:
+                mirror.bring(files, place.get, self.progress)
                 try:
-                    names = pictures_of_table(file, image, label)
+                    names = pictures_of_table(copy, image, label)
                 except InputError as error:
-                    raise InputError(str(error).replace(str(file), shown)) from error
+                    raise InputError(str(error).replace(str(copy), shown)) from error
                 if not names:
-                    return file  # which is refused when it is read
-                files = own | place.named(names)
+                    return copy  # which is refused when it is read
+                files |= place.named(names)
             mirror.keep_only(files)
             mirror.bring(files, place.get, self.progress)
-            return mirror.files if table is None else file
+        return copy
 
 
 class _Place:
@@ -116,6 +115,7 @@ class _Place:
 
     Args:
         url: of a folder or a file.
+        note: is told once if a server is away.
 
     Attributes:
         shown: the URL without secrets.
@@ -124,8 +124,9 @@ class _Place:
         is_http: whether it is a web server's, which lists nothing.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, note: Callable[[str], None]) -> None:
         self.shown = without_secrets(url)
+        self._note: Callable[[str], None] | None = note
         self.fs, root = self._ask(lambda: url_to_fs(url))
         self.root = str(root).rstrip("/")
         self.fs.invalidate_cache()  # an earlier listing of this process says nothing of now
@@ -161,6 +162,8 @@ class _Place:
         known, files, passed, unfit = picture_extensions(), {}, [], []
         for path, info in sorted(found.items()):
             name = str(path).removeprefix(self.root).removeprefix("/")
+            if not name or name.endswith("/"):
+                continue  # an empty object, by which some tools make a folder
             if not _is_below(name):
                 unfit.append(name)
             elif any(part.startswith(".") for part in name.split("/")):
@@ -253,6 +256,9 @@ class _Place:
                     return absent
                 if pause_s is None or _is_final(error):
                     raise InputError(_told(error, self.shown, path)) from raised
+                note, self._note = self._note, None
+                if note is not None:
+                    note(f"{self.shown} doesn't answer ({_reason(error)}); it is asked again")
                 time.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
 
@@ -287,7 +293,14 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _is_final(error: Exception) -> bool:
-    return isinstance(error, _FINAL) or _is_refusal(error)
+    is_of_input = isinstance(error, _FINAL) or "Validation" in type(error).__name__
+    return is_of_input or _is_refusal(error)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, shortened and without secrets."""
+    words = without_secrets(" ".join(str(error).split()))[:_SHOWN_CHARS]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _told(error: Exception, shown: str, path: str) -> str:
@@ -300,14 +313,14 @@ def _told(error: Exception, shown: str, path: str) -> str:
         return f"{shown} can't be opened: fsspec knows no such protocol; copy the data to a folder"
     if isinstance(error, FileNotFoundError):
         return f"no such bucket, folder or file: {what}"
-    reason = without_secrets(" ".join(str(error).split()))[:_SHOWN_CHARS]
-    reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     if _is_refusal(error):
         return (
-            f"{what} may not be read ({reason}); give this process credentials, in the "
+            f"{what} may not be read ({_reason(error)}); give this process credentials, in the "
             "environment or the file where the protocol's package looks for them"
         )
+    if _is_final(error):
+        return f"{what} can't be read ({_reason(error)})"
     return (
-        f"{what} can't be read ({reason}); if it comes back, give the same command again: what was "
-        "copied needn't be again"
+        f"{what} can't be read ({_reason(error)}); if it comes back, give the same command again: "
+        "what was copied needn't be again"
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 import autotl.data.remote as remote
 from autotl.data import ImageTable, Mirrors, read_dataset
@@ -49,6 +49,8 @@ def copied(tmp_path: Path) -> set[str]:
 def test_a_folder_is_read_as_if_it_were_here(
     folder: Path, bucket: MemoryFileSystem, read: Callable[..., ImageTable], tmp_path: Path
 ) -> None:
+    for name in ("", "cat/", "fish/"):  # by which some tools make a folder
+        bucket.store[f"/box/pets/{name}"] = MemoryFile(data=b"")
     for name in ("cat/.hidden.png", ".thumbs/cat/1.png", "cat/notes.md", "meta.csv"):
         bucket.pipe(f"/box/pets/{name}", b"x")
     bucket.pipe("/box/pets2/cat/7.png", b"of another folder")
