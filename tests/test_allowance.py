@@ -19,7 +19,7 @@ from autotl.allowance import (
 )
 from autotl.backbones.zoo import Backbone, open_backbone
 from autotl.config import FitConfig, make_config
-from autotl.data import MIRRORS
+from autotl.data import MIRRORS, Mirrors
 from autotl.errors import InputError
 from autotl.progress import Progress
 from autotl.reuse.quota import DiskQuota
@@ -154,6 +154,7 @@ def test_copies_of_data_sets_stay_and_count(output: Path, backbones: dict[str, B
     own = own_mb(output, backbones)
     mirrors = mirrors_in(output / "cache", config(output, kept + 10), Progress())
     assert mirrors.folder == output / "cache" / MIRRORS
+    assert mirrors_in(None, config(output, kept), Progress()).folder == Mirrors().folder
     assert mirrors.max_bytes == pytest.approx(10 * MB, abs=MB / 10)
     with pytest.raises(InputError, match=r"copies of data sets are 0\.002 GB of it: `autotl cache"):
         make_room(config(output, own + kept - 0.5), output / "cache", backbones)

@@ -173,13 +173,15 @@ class Mirror:
         return False
 
     def _known(self) -> dict[str, tuple[str, int]]:
-        """Marks and sizes of copies by name; a line that was cut off says nothing."""
+        """Marks and sizes of copies by name, up to a line that was cut off."""
         found: dict[str, tuple[str, int]] = {}
-        with suppress(OSError, ValueError), (self.folder / _LOG).open(encoding="utf-8") as lines:
+        with (
+            suppress(OSError, ValueError, TypeError),
+            (self.folder / _LOG).open(encoding="utf-8") as lines,
+        ):
             for line in lines:
-                with suppress(ValueError, TypeError):
-                    name, mark, n_bytes = json.loads(line)
-                    found[name] = (mark, n_bytes)
+                name, mark, n_bytes = json.loads(line)
+                found[name] = (mark, n_bytes)
         return found
 
     @contextmanager

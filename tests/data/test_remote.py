@@ -113,6 +113,18 @@ def test_a_table_reaches_nothing_outside_its_folder(
     assert "secret.png" not in {Path(name).name for name in copied(tmp_path)}
 
 
+def test_a_row_that_is_refused_costs_no_copies(
+    bucket: MemoryFileSystem, read: Callable[..., ImageTable], tmp_path: Path
+) -> None:
+    rows = "file,class\ncat/0.png,cat\ncat/1.png,cat\ndog/0.png,dog\ndog/1.png,dog\n"
+    bucket.pipe("/box/pets/m.csv", rows.encode())
+    read("memory://box/pets/m.csv")
+    bucket.pipe("/box/pets/m.csv", f"{rows}../x.png,dog\n".encode())
+    with pytest.raises(InputError, match="lead out"):
+        read("memory://box/pets/m.csv")
+    assert len(copied(tmp_path)) == 5
+
+
 @pytest.mark.parametrize("name", ["../x.png", "cat/../../../x.png", "cat//x.png", "/etc/x.png"])
 def test_names_in_a_listing_that_lead_out_are_refused(
     name: str,
@@ -138,6 +150,7 @@ def test_names_in_a_listing_that_lead_out_are_refused(
         ("memory://box/text", r"memory://box/text holds no pictures \(other files: .md \(1\)\)"),
         ("foo://box/pets", "fsspec knows no such protocol"),
         ("s3://box/pets", "s3://box/pets needs a package that is missing: `pip install s3fs`"),
+        ("http://127.0.0.1:9/t.csv", "can't be read .*Connect.*give the same command again"),
         ("https://host/pets", r"isn't a table .* can't be listed over HTTP"),
         ("memory://box/columns.csv", "table memory://box/columns.csv has no column"),
     ],
@@ -254,6 +267,11 @@ def web(folder: Path) -> Iterator[tuple[str, list[str]]]:
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
+        def send_head(self) -> Any:
+            if self.path.startswith("/closed"):
+                return self.send_error(403)
+            return super().send_head()
+
         def log_message(self, format: str, *args: Any) -> None:
             asked.append(f"{self.command} {self.path}")
 
@@ -273,7 +291,7 @@ def test_a_table_on_a_web_server(
     draw("pets/a dog/50 %#1?.png", seed=60)
     rows = "cat/0.png,cat\ncat/1.png,cat\ndog/0.png,dog\na dog/50 %#1?.png,dog\nnone.png,dog\n"
     (folder / "table.csv").write_text(f"file,class\n{rows}")
-    url = f"{address}/table.csv?token=hush"
+    url = f"{address}/table.csv?token=hu/sh"
     table = read(url, max_unreadable=0.3)
     here = read_dataset(folder / "table.csv", max_unreadable=0.3)
     assert table.fingerprint == here.fingerprint
@@ -282,3 +300,11 @@ def test_a_table_on_a_web_server(
     read(url, max_unreadable=0.3)
     got = {entry for entry in asked if not entry.startswith("HEAD ")}
     assert got == {"GET /none.png"}  # nothing that is there is fetched twice
+
+
+def test_a_web_server_that_refuses(
+    web: tuple[str, list[str]], read: Callable[..., ImageTable]
+) -> None:
+    address, _ = web
+    with pytest.raises(InputError, match=r"closed\.csv may not be read .*403.*credentials"):
+        read(f"{address}/closed.csv?token=hush")
