@@ -156,7 +156,7 @@ def fit(data: object, output: Path, name: str) -> dict[str, Any]:
 def joined(folder: Path) -> dict[str, Any]:
     """A fit on the bucket, and a worker with a cache of its own: who ran how many trials."""
     output, name = folder / "runs", "joined"
-    options = ["--trials", 8, "--strategies", "bottleneck", "--backbones", "embedded", "--quiet"]
+    options = ["--trials", 40, "--strategies", "bottleneck", "--backbones", "embedded", "--quiet"]
     fitting = subprocess.Popen(
         autotl("fit", URL, *options, "--output", output, "--study-name", name),
         stdout=subprocess.DEVNULL,
@@ -164,6 +164,8 @@ def joined(folder: Path) -> dict[str, Any]:
         text=True,
     )
     storage = f"sqlite:///{output}/optuna.db"
+    while not (output / "optuna.db").exists() and fitting.poll() is None:
+        time.sleep(0.1)
     worker = run(
         *("worker", "--study", name, "--storage", storage, "--output", output, "--quiet"),
         *("--cache", folder / "own"),
