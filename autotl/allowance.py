@@ -15,7 +15,9 @@ from filelock import FileLock, Timeout
 
 from autotl.backbones.zoo import Backbone
 from autotl.config import FitConfig
+from autotl.data import MIRRORS, Mirrors
 from autotl.errors import InputError
+from autotl.progress import Progress
 from autotl.reuse.quota import DiskQuota
 from autotl.runtime import free_disk_bytes, free_memory_bytes
 from autotl.search.records import N_MODELS
@@ -58,6 +60,23 @@ def cache_quota(config: FitConfig, folder: Path) -> DiskQuota:
     )
 
 
+def mirrors_in(cache: Path | None, config: FitConfig, progress: Progress) -> Mirrors:
+    """Where copies of data sets behind URLs are kept.
+
+    Args:
+        cache: the folder of decoded pictures, beside which they lie; None: in the user's own cache.
+        config: the settings; ``disk_quota_gb`` counts copies among what stays.
+        progress: whoever watches.
+    """
+    if cache is None:
+        return Mirrors(progress=progress)
+    if config.disk_quota_gb is None:
+        return Mirrors(cache / MIRRORS, progress=progress)
+    losing = sum(file.n_bytes for file in _losers(cache.parent))
+    kept = used_bytes(cache.parent) - losing - _evictable_bytes(cache)
+    return Mirrors(cache / MIRRORS, int(config.disk_quota_gb * 1e9) - kept, progress)
+
+
 def make_room(
     config: FitConfig, cache: Path, backbones: Mapping[str, Backbone], study_name: str = ""
 ) -> DiskQuota:
@@ -65,7 +84,7 @@ def make_room(
 
     What a fit may write itself is set aside first. For the rest, models of ended fits' trials give
     way to the cache, the oldest first, and the cache to what has to stay: what fits recommend,
-    their pages and records, and what isn't autotl's.
+    their pages and records, copies of data sets behind URLs, and what isn't autotl's.
 
     Args:
         config: the settings; without a quota nothing is deleted.
@@ -85,13 +104,13 @@ def make_room(
     mine = set(place.trials.rglob("*.safetensors")) if study_name else set()
     losers = [file for file in _losers(place.output_dir) if file.path not in mine]
     losing = sum(file.n_bytes for file in losers)
-    kept = used_bytes(place.output_dir) - used_bytes(cache) - losing - sum(map(_size, mine))
+    kept = used_bytes(place.output_dir) - _evictable_bytes(cache) - losing - sum(map(_size, mine))
     if kept + own > limit:
         raise InputError(
             f"disk_quota_gb must be at least {_gb(kept + own)} for this fit, but got "
             f"{config.disk_quota_gb:g}: its models and records may take {_gb(own)} GB, and "
             f"{_gb(kept)} GB in {str(place.output_dir)!r} are kept{_largest(place.output_dir)}; "
-            "delete fits that aren't needed, or give another output_dir"
+            f"delete fits that aren't needed, or give another output_dir{_copies(cache)}"
         )
     losing -= _delete(losers, kept + losing + own + quota.max_bytes - limit)
     quota = DiskQuota(cache, min(quota.max_bytes, limit - kept - losing - own))
@@ -110,7 +129,7 @@ def tidy_up(config: FitConfig, place: Workspace) -> None:
     excess = used_bytes(place.output_dir) - limit
     excess -= _delete(_losers(place.output_dir), excess)
     if excess > 0:
-        DiskQuota(place.cache, max(0, used_bytes(place.cache) - excess)).shrink()
+        DiskQuota(place.cache, max(0, _evictable_bytes(place.cache) - excess)).shrink()
         excess = used_bytes(place.output_dir) - limit
     if excess > 0:
         warnings.warn(
@@ -220,6 +239,19 @@ def _size(file: Path) -> int:
     with suppress(OSError):
         return file.lstat().st_blocks * 512
     return 0
+
+
+def _evictable_bytes(cache: Path) -> int:
+    """What a cache holds but for copies of data sets behind URLs."""
+    return used_bytes(cache) - used_bytes(cache / MIRRORS)
+
+
+def _copies(cache: Path) -> str:
+    """Of copies of data sets behind URLs, how to delete them; empty if there are none."""
+    n_bytes = used_bytes(cache / MIRRORS)
+    if not n_bytes:
+        return ""
+    return f"; copies of data sets are {_gb(n_bytes)} GB of it: `autotl cache clear` deletes them"
 
 
 def _gb(n_bytes: int) -> str:

@@ -31,7 +31,8 @@ def analyze(
     """Profile a data set and say what is the best bet, and which rules apply; nothing is trained.
 
     Args:
-        dataset: as for :func:`~autotl.api.fit`.
+        dataset: as for :func:`~autotl.api.fit`; what is behind a URL is copied to the user's cache
+            (``~/.cache/autotl/mirrors``).
         label: as for :func:`~autotl.api.fit`.
         image: as for :func:`~autotl.api.fit`.
         group: as for :func:`~autotl.api.fit`.

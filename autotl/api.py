@@ -73,7 +73,8 @@ def fit(
         dataset: an image folder (class per sub-folder, with or without train/val/test folders); a
             CSV, TSV or Parquet file or a DataFrame with path and label columns; a pair of arrays
             ``(X uint8 (n, h, w[, c]), y)``; a torch ``Dataset`` of (picture, label); a Hugging
-            Face ``Dataset``.
+            Face ``Dataset``. A folder or file may be a URL that fsspec can open, such as
+            ``s3://bucket/pictures``: it is copied to the cache, and the copy read.
         label: column of labels, for tables; None finds it.
         image: column of image paths, for tables; None finds it.
         group: column of groups that must stay on one side of a split, for tables; ``"parent"``
@@ -96,8 +97,8 @@ def fit(
         workers: processes that run trials side by side; with Ray, at most so many.
         storage: URL of Optuna's storage, such as ``postgresql://user:password@host/database``:
             any number of ``autotl worker --study NAME --storage URL`` can join from machines that
-            see the data and ``output_dir``. None: a SQLite file below ``output_dir``, which
-            workers on this machine can join.
+            see the data (or copy them from their URL) and ``output_dir``. None: a SQLite file below
+            ``output_dir``, which workers on this machine can join.
         executor: where workers run: ``"local"``, or ``"ray"`` for the nodes of a Ray cluster.
         ray_address: of the cluster; ``"auto"``: the one that this machine belongs to; ``"local"``:
             a new one on this machine.
@@ -125,7 +126,7 @@ def fit(
             "high": 1e-3}}``. Recipes outside of it are left out. None: all that the strategies
             allow.
         trust_paths: whether paths in a table file, and links, may lead out of the data set's
-            folder. URLs are never fetched.
+            folder. URLs in a table are never fetched.
         max_unreadable: share of the pictures, in [0, 1], that may be missing or unreadable; they
             are left out and listed. With more, the fit stops and sums up the reasons.
         progress: receives what happens.

@@ -190,7 +190,8 @@ class StudyFile(FitConfig):
     """A study for ``autotl study run``: a whole fit described in a file.
 
     Attributes:
-        data: a folder or table, relative to the file; or ``digits`` or ``wallpaper_groups``.
+        data: a folder or table, relative to the file, or the URL of one; or ``digits`` or
+            ``wallpaper_groups``.
         test: a second one, for the locked test set.
         description: for people.
     """

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
-from autotl.allowance import cache_quota, memory_cache_bytes
+from autotl.allowance import cache_quota, memory_cache_bytes, mirrors_in
 from autotl.analysis.profile import DatasetProfile
 from autotl.backbones.zoo import open_backbone
 from autotl.candidates import speeds_of
@@ -28,7 +28,7 @@ from autotl.config import FitConfig, make_config
 from autotl.data import Limits
 from autotl.data import read_dataset as read_table
 from autotl.errors import InputError
-from autotl.naming import BackboneName
+from autotl.naming import BackboneName, is_url, without_secrets
 from autotl.preparation import Prepared, decode, name_of, task_of
 from autotl.progress import Progress
 from autotl.resuming import EarlierPart
@@ -55,7 +55,7 @@ class Here:
     """What differs on a worker's machine; None: as where the fit runs.
 
     Attributes:
-        data: the data set.
+        data: the data set, a place or a URL.
         test: the test set of its own, if there is one.
         output: the fit's ``output_dir``.
         cache: where decoded pictures and features are kept; None: in ``output``.
@@ -193,6 +193,7 @@ def prepare_task(
     data, test = here.data or published.data, here.test or published.test
     progress.phase("read")
     limits = Limits(config.trust_paths, config.max_unreadable)
+    cache = (here.cache or cache).expanduser().absolute()
     table = read_table(
         data,
         image=config.image,
@@ -201,20 +202,21 @@ def prepare_task(
         test=test,
         trust_paths=config.trust_paths,
         max_unreadable=config.max_unreadable,
+        mirrors=mirrors_in(cache, config, progress),
     )
     progress.phase("decode")
     differences = earlier.identity.differences(name_of(data), table, backbones, config)
     if differences:
         listed = "".join(f"\n  - {difference}" for difference in differences)
         raise InputError(f"what study {earlier.name!r} is about is different here:{listed}")
-    quota = cache_quota(config, (here.cache or cache).expanduser().absolute())
+    quota = cache_quota(config, cache)
     table, stores = decode(table, backbones, quota, limits, progress)
     split = earlier.split
     n_read, n_expected = len(table), len(split.development) + len(split.test)
     if n_read < n_expected:
         raise InputError(
-            f"{n_expected - n_read} pictures of {data!r} can't be read here that the fit could "
-            "read; copy it again"
+            f"{n_expected - n_read} pictures of {without_secrets(data)!r} can't be read here that "
+            "the fit could read; copy it again"
         )
     progress.phase("profile")
     speeds = speeds_of(backbones, device, quota, NEVER)
@@ -256,7 +258,7 @@ def _refuse_others(name: str, storage_url: str, published: PublishedStudy, here:
         f"{what} of study {name!r} isn't visible here: {place}; mount it, or say with {option} "
         "where it is"
         for what, place, option in places
-        if place and not Path(place).expanduser().exists()
+        if place and not is_url(place) and not Path(place).expanduser().exists()
     ]
     if problems:
         raise InputError.of(problems)

@@ -1,6 +1,6 @@
 """How a backbone is written: ``NAME``, then maybe ``@FILE`` with weights, then maybe ``@96px``.
 
-And what the data sets are called that come with autotl.
+And what the data sets are called that come with autotl, and which places are URLs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from pathlib import PurePath
 BUILT_IN = ("digits", "wallpaper_groups")
 """Data sets that come with autotl."""
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::.*://)", re.DOTALL)
+_LOGIN = re.compile(r"(https?://)[^/?\s]*@")
+_QUERY = re.compile(r"(https?://[^\s?'\"]*)\?[^\s'\")]*")
+_PASSWORD = re.compile(r"(//[^/@:\s]*):[^/\s]*@")
 _SIZE = re.compile(r"(.*)@(\d+)px", re.DOTALL)
 
 
@@ -54,3 +58,16 @@ class BackboneName:
     def without_file(self) -> str:
         """The name without a weights file."""
         return str(BackboneName(self.base, image_size=self.image_size))
+
+
+def is_url(place: object) -> bool:
+    """Whether it is a text such as ``s3://bucket/folder``, or fsspec's chains of them."""
+    return isinstance(place, str) and _URL.match(place) is not None
+
+
+def without_secrets(text: str) -> str:
+    """A text as it may be shown and kept: URLs in it lose passwords, those of HTTP their queries.
+
+    Where HTTP has a user it is as good as a password; of others it stays (``abfs://box@account``).
+    """
+    return _PASSWORD.sub(r"\1@", _QUERY.sub(r"\1", _LOGIN.sub(r"\1", text)))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autotl.allowance import make_room, memory_cache_bytes
+from autotl.allowance import make_room, memory_cache_bytes, mirrors_in
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.ranking import MAX_CANDIDATES, RankedBackbone
 from autotl.backbones.speed import Speed, measure_forward
@@ -32,6 +32,7 @@ from autotl.data import read_dataset as read_table
 from autotl.datasets.built_in import BuiltIn
 from autotl.errors import InputError
 from autotl.metrics import resolve_metric
+from autotl.naming import is_url, without_secrets
 from autotl.profiling import (
     affordable_pictures,
     epoch_s,
@@ -82,7 +83,7 @@ class Prepared:
 
     Attributes:
         name: of its folder or file; ``pictures`` if it has none.
-        source: its folder or file, absolute; empty if it came from memory.
+        source: its folder or file, absolute, or URL; empty if it came from memory.
         test_source: that of a test set of its own; None: there is none.
         task: what strategies may touch.
         profile: what is known of it.
@@ -147,6 +148,7 @@ def prepare(
         test=test,
         trust_paths=config.trust_paths,
         max_unreadable=config.max_unreadable,
+        mirrors=mirrors_in(None if only_measured else folder, config, progress),
     )
     if earlier is not None:
         left_out = earlier.identity.left_out
@@ -269,12 +271,13 @@ def name_of(dataset: Any) -> str:
     """What to call a data set: its folder or file by name, its own name, or ``pictures``."""
     if isinstance(dataset, BuiltIn):
         return dataset.name
-    name = Path(dataset).expanduser().absolute().stem if isinstance(dataset, str | Path) else ""
-    return name or "pictures"
+    return Path(source_of(dataset)).stem or "pictures"
 
 
 def source_of(dataset: Any) -> str:
-    """Its folder or file, absolute; empty if it came from memory."""
+    """Its folder or file, absolute, or its URL without secrets; empty if it came from memory."""
+    if is_url(dataset):
+        return without_secrets(dataset)
     return str(Path(dataset).expanduser().absolute()) if isinstance(dataset, str | Path) else ""
 
 

@@ -90,7 +90,7 @@ def settings_of(config: FitConfig, prepared: Prepared, *, test: Any, group: Any)
         group: the groups as they were given.
     """
     data = prepared.source or (prepared.name if prepared.name in BUILT_IN else None)
-    test_place = str(Path(test).expanduser().absolute()) if isinstance(test, str | Path) else None
+    test_place = prepared.test_source or None
     in_memory = {"data": data is None, "test": test is not None and test_place is None}
     in_memory["group"] = group is not None and not isinstance(group, str)
     return {

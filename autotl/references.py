@@ -11,8 +11,9 @@ import numpy as np
 from autotl.analysis.reference import MIN_IMAGES, Reference
 from autotl.backbones.speed import Speed
 from autotl.backbones.zoo import Backbone, open_backbone
-from autotl.data import read_dataset
+from autotl.data import Mirrors, read_dataset
 from autotl.errors import InputError
+from autotl.naming import without_secrets
 from autotl.progress import Progress
 from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelViews, decode_table
@@ -53,7 +54,10 @@ def make_reference(
     where = resolve_device(device)
     opened = open_backbone(backbone, device_type=where.type)
     progress.phase("read")
-    table = read_dataset(dataset, image=image, label=label, trust_paths=trust_paths)
+    mirrors = Mirrors(progress=progress)
+    table = read_dataset(
+        dataset, image=image, label=label, trust_paths=trust_paths, mirrors=mirrors
+    )
     if len(table) < MIN_IMAGES:
         raise InputError(
             f"reference statistics need at least {MIN_IMAGES} pictures, got {len(table)}; give "
@@ -78,5 +82,6 @@ def make_reference(
         )
         features = store.features(opened, [opened.num_stages])
     labels = np.unique(table.labels, return_inverse=True)[1]
-    name = Path(dataset).name if isinstance(dataset, str | Path) else "pictures"
+    is_place = isinstance(dataset, str | Path)
+    name = Path(without_secrets(str(dataset))).name if is_place else "pictures"
     return opened, Reference.measure(features, labels, opened, name)

@@ -12,13 +12,16 @@ from autotl.allowance import (
     cache_quota,
     make_room,
     memory_cache_bytes,
+    mirrors_in,
     own_bytes,
     tidy_up,
     used_bytes,
 )
 from autotl.backbones.zoo import Backbone, open_backbone
 from autotl.config import FitConfig, make_config
+from autotl.data import MIRRORS, Mirrors
 from autotl.errors import InputError
+from autotl.progress import Progress
 from autotl.reuse.quota import DiskQuota
 from autotl.tracking.spool import Spool
 from autotl.workspace import Workspace
@@ -143,6 +146,23 @@ def test_too_small_a_quota_is_refused_before_anything_goes(
     least = float(str(error.value).split("at least ")[1].split()[0])
     make_room(config(output, least * 1000), output / "cache", backbones)
     assert models(output) == RECOMMENDED
+
+
+def test_copies_of_data_sets_stay_and_count(output: Path, backbones: dict[str, Backbone]) -> None:
+    make_file(output / "cache" / MIRRORS / "pets-12" / "files" / "cat" / "0.png")
+    kept = 4.1  # three models, records, the copy
+    own = own_mb(output, backbones)
+    mirrors = mirrors_in(output / "cache", config(output, kept + 10), Progress())
+    assert mirrors.folder == output / "cache" / MIRRORS
+    assert mirrors_in(None, config(output, kept), Progress()).folder == Mirrors().folder
+    assert mirrors.max_bytes == pytest.approx(10 * MB, abs=MB / 10)
+    with pytest.raises(InputError, match=r"copies of data sets are 0\.002 GB of it: `autotl cache"):
+        make_room(config(output, own + kept - 0.5), output / "cache", backbones)
+    quota = make_room(config(output, own + kept + 2.1), output / "cache", backbones)
+    assert 2 * MB < quota.max_bytes < 2.3 * MB
+    tidy_up(config(output, kept + 0.1), Workspace(output, "it"))
+    assert cached(output) == []
+    assert used_bytes(output / "cache" / MIRRORS) >= MB
 
 
 def test_the_study_that_goes_on_keeps_its_models(

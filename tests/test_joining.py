@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
@@ -18,6 +19,7 @@ import autotl
 import autotl.candidates as candidates
 import autotl.joining as joining
 from autotl.backbones.speed import Speed
+from autotl.data import read_dataset
 from autotl.errors import InputError
 from autotl.joining import Here, join
 from autotl.progress import Progress
@@ -65,11 +67,13 @@ def data(
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory, data: Path, weights_file: Path) -> Any:
-    """A fit of four trials; after the first, workers try to join it.
+    """A fit of four trials on a URL; after the first, workers try to join it.
 
     Gives its folder, its storage, the worker's progress, and what others were refused for.
     """
     output = tmp_path_factory.mktemp("runs")
+    url = f"memory://{output.name}/pictures"
+    fsspec.filesystem("memory").put(str(data), url, recursive=True)
     storage = f"sqlite:///{output / 'optuna.db'}"
     watch, refused = Notes(), {}
 
@@ -94,14 +98,14 @@ def begun(tmp_path_factory: pytest.TempPathFactory, data: Path, weights_file: Pa
         refusal("unseen", Here(data="/no/data", output=Path("/no/runs"), wait_s=0.0))
         refusal("other data", Here(data=str(elsewhere), wait_s=0.0))
         refusal("other split", Here(output=output / "other", wait_s=0.0))
-        assert join("shared", storage, Here(wait_s=0.0), watch)
+        assert join("shared", storage, Here(cache=output / "own cache", wait_s=0.0), watch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "measure_speed", lambda *_: SPEED)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(weights_file.parent)
         autotl.fit(
-            data,
+            url,
             n_trials=4,
             time_budget_s=None,
             strategies=("bottleneck",),
@@ -138,6 +142,22 @@ def test_they_are_recorded_below_the_fit(begun: Any) -> None:
     trials = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{fit.info.run_id}'")
     first = [run.data.tags["trial"] for run in trials if "repeat" not in run.data.tags]
     assert sorted(first) == ["0", "1", "2", "3"]
+
+
+def test_both_copy_the_data_from_the_url_and_records_name_it(begun: Any, data: Path) -> None:
+    folder, _, _, _ = begun
+    url = f"memory://{folder.parent.name}/pictures"
+    for cache in ("cache", "own cache"):
+        (copy,) = (folder.parent / cache / "mirrors").iterdir()
+        assert len(list(copy.glob("files/*/*.png"))) == 90
+    kept = json.loads((folder / "study.json").read_text())
+    assert kept["settings"]["data"] == url
+    assert kept["identity"]["fingerprint"] == read_dataset(data).fingerprint
+    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    (fit,) = client.search_runs(experiments, "run_name = 'shared'")
+    (given,) = fit.inputs.dataset_inputs
+    assert json.loads(given.dataset.source) == {"uri": url}
 
 
 def test_a_study_that_has_ended_wants_no_more(begun: Any) -> None:

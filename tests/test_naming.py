@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotl.naming import BackboneName
+from autotl.naming import BackboneName, is_url, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,39 @@ def test_parts(
     assert str(found) == name
     assert found.short == short
     assert found.without_file == without_file
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("s3://bucket/pictures", True),
+        ("memory://x", True),
+        ("zip://a::s3://bucket/x.zip", True),
+        ("simplecache::s3://bucket/x", True),
+        ("pictures/", False),
+        ("C://pictures", False),
+        ("a::b/c", False),
+        ("s3:/bucket", False),
+        (None, False),
+        (("X", "y"), False),
+    ],
+)
+def test_places_that_are_urls(place: object, expected: bool) -> None:
+    assert is_url(place) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://bucket/a?b/c@d:e", "s3://bucket/a?b/c@d:e"),
+        ("https://me:hush@host:80/t.csv?sig=hush", "https://host:80/t.csv"),
+        ("https://hush@host/t.csv", "https://host/t.csv"),
+        ("https://host?mail=a@b", "https://host"),
+        ("sftp://me:hu@sh@host/a", "sftp://me@host/a"),
+        ("abfs://box@account.dfs/a", "abfs://box@account.dfs/a"),
+        ("zip://a::https://me:hush@host/x.zip?k=hush", "zip://a::https://host/x.zip"),
+        ("no 'https://u:hush@h/x?k=hush', sorry", "no 'https://h/x', sorry"),
+    ],
+)
+def test_secrets_are_left_out(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown

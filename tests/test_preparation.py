@@ -430,6 +430,8 @@ def test_auto_goes_on_without_what_the_hub_does_not_give(
         (pd.DataFrame(), "pictures"),
         ((np.zeros(1), [0]), "pictures"),
         ("/", "pictures"),
+        ("s3://bucket/my set/", "my set"),
+        ("https://me:hush@host/a.csv?key=hush", "a"),
     ],
 )
 def test_the_name_of_a_data_set(dataset: Any, name: str) -> None:

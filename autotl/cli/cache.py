@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from autotl.errors import InputError
 if TYPE_CHECKING:
     from autotl.reuse.quota import DiskQuota, Entry
 
-FOLDER = "cache"
+FOLDER, MIRRORS = "cache", "mirrors"
 _UNITS = ("B", "kB", "MB", "GB")
 
 cache = typer.Typer(
@@ -37,7 +38,7 @@ def info(
 ) -> None:
     """Show what is kept, how large it is and how long it would take to make it again."""
     found = _cache_of(output)
-    entries = found.entries()
+    entries = [*found.entries(), *_copies(found.folder)]
     total = sum(entry.n_bytes for entry in entries)
     console = result_console(as_json)
     if entries:
@@ -62,14 +63,20 @@ def info(
 @cache.command("clear")
 @errors_to_exits
 def clear(output: options.Output = None, debug: options.Debug = False) -> None:
-    """Delete all that is kept. A fit that is running goes on, perhaps slower."""
+    """Delete all that is kept, copies of data sets behind URLs too.
+
+    A fit that is running goes on, perhaps slower, unless it is still reading such a copy.
+    """
     found = _cache_of(output)
     console = result_console(as_json=False)
-    if not found.entries():
+    copies = _copies(found.folder)
+    if not found.entries() and not copies:
         show(console, _nothing(found))
         return
     try:
-        freed = found.clear()
+        freed = found.clear() + sum(copy.n_bytes for copy in copies)
+        for copy in copies:
+            shutil.rmtree(found.folder / copy.name)
     except OSError as error:
         raise InputError(f"the cache {found.folder} can't be deleted: {error}") from error
     show(console, f"freed {readable_size(freed)} in {found.folder}")
@@ -89,6 +96,19 @@ def _cache_of(output: Path | None) -> DiskQuota:
     from autotl.reuse.quota import DiskQuota
 
     return DiskQuota((output or options.DEFAULT_OUTPUT).expanduser() / FOLDER, 0)
+
+
+def _copies(cache: Path) -> list[Entry]:
+    """Copies of data sets behind URLs, each by the name of its folder in the cache."""
+    if not (cache / MIRRORS).is_dir():
+        return []
+    from autotl.allowance import used_bytes
+    from autotl.reuse.quota import Entry
+
+    return [
+        Entry(f"{MIRRORS}/{copy.name}", used_bytes(copy), 0.0)
+        for copy in sorted((cache / MIRRORS).iterdir())
+    ]
 
 
 def _nothing(found: DiskQuota) -> str:

@@ -12,6 +12,7 @@ from autotl.cli import options
 from autotl.cli.display import watching
 from autotl.cli.terminal import errors_to_exits, own_warnings, result_console, show, write_json
 from autotl.errors import InputError
+from autotl.naming import is_url
 
 if TYPE_CHECKING:
     from autotl.config import FitConfig
@@ -98,13 +99,13 @@ def fit(
 
 
 def require(path: str) -> None:
-    """See that there is such a file or folder, before anything heavy is loaded.
+    """See that there is such a file or folder, before anything heavy is loaded; URLs are trusted.
 
     Raises:
         InputError: if there is none.
     """
     place = Path(path).expanduser()
-    if not place.exists():
+    if not is_url(path) and not place.exists():
         raise InputError(
             f"no such file or folder: {path} (looked for {place.absolute()}); give a folder with "
             "a sub-folder per class, or a .csv, .tsv or .parquet file"

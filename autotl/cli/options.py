@@ -14,7 +14,7 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA",
         help="A folder with a sub-folder per class, or a .csv, .tsv or .parquet file with a "
-        "column of image paths and one of labels.",
+        "column of image paths and one of labels; or the URL of one, such as s3://bucket/folder.",
         show_default=False,
     ),
 ]

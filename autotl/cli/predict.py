@@ -17,6 +17,7 @@ from rich.table import Table
 from autotl.cli import options
 from autotl.cli.terminal import errors_to_exits, own_warnings, say, visible
 from autotl.errors import InputError, UnreadableImageError
+from autotl.naming import is_url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -102,7 +103,9 @@ def image_paths(given: Sequence[str]) -> list[str]:
     problems = []
     for name in given:
         place = Path(name).expanduser()
-        if place.is_dir():
+        if is_url(name):
+            problems.append(f"{name} is a URL, and predict reads files; copy the pictures here")
+        elif place.is_dir():
             inside = [
                 str(place / file)
                 for file in files_below(place)

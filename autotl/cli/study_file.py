@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotl.cli.history import History
 from autotl.errors import InputError
-from autotl.naming import BUILT_IN, BackboneName
+from autotl.naming import BUILT_IN, BackboneName, is_url
 
 if TYPE_CHECKING:
     from autotl.config import StudyFile
@@ -33,7 +33,7 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyF
     folder = path.expanduser().absolute().parent
     for key in ("data", "test"):
         place = values.get(key)
-        if isinstance(place, str) and place not in BUILT_IN:
+        if isinstance(place, str) and place not in BUILT_IN and not is_url(place):
             values[key] = str(folder / Path(place).expanduser())
     if "backbones" in values:
         values["backbones"] = _with_whole_paths(values["backbones"], folder)

@@ -30,7 +30,9 @@ def worker(
     ],
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="DATA", help="Where the data set is, if elsewhere here."),
+        typer.Option(
+            "--data", metavar="DATA", help="Where the data set is, or its URL, if elsewhere here."
+        ),
     ] = None,
     test: Annotated[
         str | None,

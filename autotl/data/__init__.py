@@ -6,15 +6,18 @@ from autotl.data.near_duplicates import near_duplicates
 from autotl.data.oddities import tell_of_oddities, tell_of_overlaps
 from autotl.data.pictures import as_seen, decode, from_array, to_pixels
 from autotl.data.records import Limits
+from autotl.data.remote import MIRRORS, Mirrors
 from autotl.data.sources import read_dataset
 from autotl.data.splits import Fold, Split, expected_test_size, make_split
 from autotl.data.table import ImageSource, ImageTable, Part, Quarantined
 
 __all__ = [
+    "MIRRORS",
     "Fold",
     "ImageSource",
     "ImageTable",
     "Limits",
+    "Mirrors",
     "Part",
     "Quarantined",
     "Split",

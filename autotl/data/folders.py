@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from autotl.data.files import FileSource, file_digests, files_below, leading_out
@@ -69,13 +70,23 @@ def _picture_names(folder: Path) -> list[str]:
     known = picture_extensions()
     names = [name for name in files if PurePosixPath(name).suffix.lower() in known]
     if not names:
-        ends = Counter(PurePosixPath(name).suffix.lower() or "no extension" for name in files)
-        seen = ", ".join(f"{end} ({count})" for end, count in ends.most_common(5))
-        raise InputError(
-            f"folder {folder} holds no pictures ({f'other files: {seen}' if ends else 'no files'});"
-            " expected a sub-folder per class with .jpg, .png or other picture files"
-        )
+        raise InputError(no_pictures(folder, files))
     return names
+
+
+def no_pictures(folder: Path | str, files: Iterable[str]) -> str:
+    """What to say of a folder without pictures: which files it has.
+
+    Args:
+        folder: the folder.
+        files: paths of its files.
+    """
+    ends = Counter(PurePosixPath(name).suffix.lower() or "no extension" for name in files)
+    seen = ", ".join(f"{end} ({count})" for end, count in ends.most_common(5))
+    return (
+        f"folder {folder} holds no pictures ({f'other files: {seen}' if ends else 'no files'});"
+        " expected a sub-folder per class with .jpg, .png or other picture files"
+    )
 
 
 def _refuse_links_out(folder: Path, names: list[str]) -> None:

@@ -20,9 +20,11 @@ from autotl.data.records import (
     build_table,
     join_test,
 )
+from autotl.data.remote import Mirrors
 from autotl.data.table import ImageTable
 from autotl.data.tables import read_frame, read_table_file
 from autotl.errors import InputError
+from autotl.naming import is_url, without_secrets
 
 KINDS = (
     "an image folder; a .csv, .tsv or .parquet file; a pandas DataFrame; a pair (X, y) of arrays; "
@@ -39,6 +41,7 @@ def read_dataset(
     test: Any = None,
     trust_paths: bool = False,
     max_unreadable: float = MAX_UNREADABLE,
+    mirrors: Mirrors | None = None,
 ) -> ImageTable:
     """Read labelled pictures of any kind.
 
@@ -47,15 +50,17 @@ def read_dataset(
             folders); a CSV, TSV or Parquet file or a DataFrame with path and label columns, and
             perhaps one called ``split``; a pair ``(X (n, h, w[, c]) uint8, y (n,))``; a torch
             map-style ``Dataset`` of (PIL image or tensor, label); a Hugging Face ``Dataset`` or
-            ``DatasetDict``.
+            ``DatasetDict``. A folder or file may be a URL that fsspec can open; a copy is read.
         image: the column of pictures, for tables and Hugging Face; None finds it.
         label: the column of labels, likewise.
         group: what keeps samples together on one side of a split: a column's name; for a folder
             ``"parent"``; for arrays an ``(n,)`` sequence.
         test: a test set of any of these kinds, with the same classes; all of it is the test part.
         trust_paths: whether paths in a table file, and links, may lead out of the data set's
-            folder. URLs are never fetched.
+            folder. URLs in a table are never fetched.
         max_unreadable: share of the pictures, in [0, 1], that may be missing or without class.
+        mirrors: where copies of what is behind URLs are kept; None: in the user's cache
+            (``~/.cache/autotl/mirrors``).
 
     Returns:
         The table; pictures are read on demand, and those that turn out not to be readable are for
@@ -66,10 +71,29 @@ def read_dataset(
     """
     columns = {"image": image, "label": label, "group": group}
     limits = Limits(trust_paths, max_unreadable)
-    records = _read(dataset, columns, limits)
-    if test is not None:
-        records = join_test(records, _read_test(test, columns, limits))
-    return build_table(records)
+    copies: dict[str, str] = {}
+
+    def here(place: Any) -> Any:
+        if not is_url(place):
+            return place
+        copy = (mirrors or Mirrors()).fetch(place, image, label)
+        shown = without_secrets(place).rstrip("/")
+        is_table = copy.is_file()
+        copies[str(copy.parent if is_table else copy)] = (
+            shown.rpartition("/")[0] if is_table else shown
+        )
+        return copy
+
+    try:
+        records = _read(here(dataset), columns, limits)
+        if test is not None:
+            records = join_test(records, _read_test(here(test), columns, limits))
+        return build_table(records)
+    except InputError as error:
+        if not copies:
+            raise
+        told = reduce(lambda text, copy: text.replace(copy, copies[copy]), copies, str(error))
+        raise InputError(told) from error  # the user knows the data by the URL
 
 
 def _read(dataset: Any, columns: dict[str, Any], limits: Limits) -> Records:

@@ -53,6 +53,27 @@ def read_table_file(
     return _read(frame, folder, origin, (image, label, group), first_row, limits)
 
 
+def pictures_of_table(path: Path, image: str | None = None, label: str | None = None) -> list[str]:
+    """Paths of the pictures below a table file's folder that it names; none if it names others.
+
+    (Those are refused when it is read.)
+
+    Args:
+        path: the file.
+        image: as for :func:`read_table_file`.
+        label: likewise.
+
+    Raises:
+        InputError: if it can't be read or has no such columns.
+    """
+    frame = _load(path)
+    image, _, _ = _columns(frame, f"table {path}", image, label, None)
+    folder = path.absolute().parent
+    cells = [cell for cell in frame[image].tolist() if isinstance(cell, str) and cell]
+    names = dict.fromkeys(_below(folder, cell) for cell in cells)
+    return [] if any(map(_leaves, names)) or any(map(_URL.match, cells)) else list(names)
+
+
 def read_frame(
     frame: pd.DataFrame,
     image: str | None = None,

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from autotl.naming import is_url
 from autotl.tracking.artifacts import upload
 from autotl.tracking.base import Dataset
 from autotl.tracking.database import make_whole
@@ -201,7 +202,7 @@ class MlflowStore:
         from mlflow.entities import Dataset as Entity
         from mlflow.entities import DatasetInput, InputTag
 
-        source: dict[str, object] = {"uri": dataset.source} if dataset.source else {"tags": {}}
+        kind, source = _source_of(dataset.source)
         classes = list(dataset.class_names)
         profile = json.dumps({**dataset.counts, "class_names": classes}, indent=1)
         if len(profile) > _MAX_PROFILE_CHARS:
@@ -209,7 +210,7 @@ class MlflowStore:
         entity = Entity(
             name=shortened(plain_text(dataset.name), _MAX_DATASET_NAME_CHARS),
             digest=dataset.digest[:_MAX_DIGEST_CHARS],
-            source_type="local" if dataset.source else "code",
+            source_type=kind,
             source=json.dumps(source),
             schema=json.dumps({"mlflow_colspec": _COLUMNS}),
             profile=profile,
@@ -353,6 +354,16 @@ def _experiment(client: MlflowClient, artifact_root: Path | None) -> str:
         client.set_experiment_tag(experiment_id, "mlflow.experimentKind", kind)
         client.set_experiment_tag(experiment_id, view, json.dumps(VIEW_STATE))
     return experiment_id
+
+
+def _source_of(place: str) -> tuple[str, dict[str, object]]:
+    """What MLflow calls the kind of a data set's source, and the source as that kind has it."""
+    if not place:
+        return "code", {"tags": {}}
+    scheme = place.partition("://")[0] if is_url(place) else "local"
+    if scheme in ("http", "https"):
+        return "http", {"url": place}
+    return scheme, {"uri": place}
 
 
 def _children(client: MlflowClient, experiment_id: str, run_id: str) -> Iterator[Run]:

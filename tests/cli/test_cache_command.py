@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
+import autotl.cli.cache as cache_command
 from autotl.cli.cache import FOLDER, readable_size
+from autotl.data import MIRRORS
 from autotl.reuse.quota import DiskQuota
 from autotl.reuse.rows import RowFile
 from autotl.workspace import CACHE
@@ -26,6 +28,7 @@ def output(tmp_path):
 
 def test_the_folder_is_the_fits(run):
     assert FOLDER == CACHE
+    assert cache_command.MIRRORS == MIRRORS
 
 
 def test_info_lists_the_largest_first(run, output):
@@ -59,6 +62,16 @@ def test_clear_says_how_much(run, output):
         result = run("cache", command, "--output", output)
         assert result.exit_code == 0
         assert result.stdout == f"the cache is empty: {output / CACHE}\n"
+
+
+def test_copies_of_data_sets_are_listed_and_deleted(run, tmp_path):
+    copy = tmp_path / CACHE / MIRRORS / "pets-12"
+    (copy / "files").mkdir(parents=True)
+    (copy / "files" / "a.png").write_bytes(b"x" * 4096)
+    (entry,) = json.loads(run("cache", "info", "--output", tmp_path, "--json").stdout)["entries"]
+    assert entry == {"name": "mirrors/pets-12", "n_bytes": 4096, "seconds": None}
+    assert "freed 4.1 kB" in run("cache", "clear", "--output", tmp_path).stdout
+    assert not copy.exists()
 
 
 def test_clear_while_a_fit_runs(run, output):

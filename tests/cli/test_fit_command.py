@@ -136,6 +136,12 @@ def test_a_missing_file_is_named(api, run, data, option):
     assert str(Path("nowhere").absolute()) in result.stderr
 
 
+def test_a_url_is_left_to_the_fit(api, run):
+    assert run("fit", "s3://box/none", "--test", "s3://box/test").exit_code == 0
+    assert run("analyze", "s3://box/none").exit_code == 0
+    assert [call[0] for call in api.calls] == ["s3://box/none"] * 2
+
+
 def test_a_user_error_is_told_without_a_traceback(api, run, data):
     api.error = InputError("class 'cat' has one image; it needs 2")
     result = run("fit", data)

@@ -94,8 +94,8 @@ def test_a_path_named_twice_is_predicted_once(pictures):
 
 
 def test_missing_pictures_are_all_named(pictures):
-    with pytest.raises(InputError, match=r"2 problems(.|\n)*nowhere(.|\n)*elsewhere"):
-        image_paths(["nowhere", str(pictures), "elsewhere"])
+    with pytest.raises(InputError, match=r"2 problems(.|\n)*nowhere(.|\n)*elsewhere is a URL"):
+        image_paths(["nowhere", str(pictures), "s3://elsewhere"])
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):

@@ -55,9 +55,11 @@ def test_paths_are_relative_to_the_file(tmp_path):
     assert study.output_dir == Path("here")
 
 
-def test_whole_paths_and_auto_stay(tmp_path):
-    study = read_study(write(tmp_path, "data: /images\nbackbones: auto\nstrategies: [scratch]\n"))
+def test_whole_paths_urls_and_auto_stay(tmp_path):
+    text = "data: /images\ntest: s3://box/test\nbackbones: auto\nstrategies: [scratch]\n"
+    study = read_study(write(tmp_path, text))
     assert study.data == "/images"
+    assert study.test == "s3://box/test"
     assert study.backbones == "auto"
     assert study.strategies == ("scratch",)
 

@@ -401,9 +401,17 @@ def test_what_is_too_long_is_kept_in_full(
     assert all(entry["value"] == long for entry in read)
 
 
-@pytest.mark.parametrize("source", ["", "/data/ü 'x'"])
+@pytest.mark.parametrize(
+    ("source", "kind", "kept"),
+    [
+        ("", "code", {"tags": {}}),
+        ("/data/ü 'x'", "local", {"uri": "/data/ü 'x'"}),
+        ("s3://box/pets", "s3", {"uri": "s3://box/pets"}),
+        ("https://host/t.csv", "http", {"url": "https://host/t.csv"}),
+    ],
+)
 def test_a_data_set_is_an_input_of_the_run(
-    source: str, fit: MlflowFitRun, client: MlflowClient
+    source: str, kind: str, kept: dict[str, Any], fit: MlflowFitRun, client: MlflowClient
 ) -> None:
     names = tuple(f"class {i} <b>" for i in range(3))
     digest = f"{len(source)}" + "f" * 63
@@ -414,7 +422,7 @@ def test_a_data_set_is_an_input_of_the_run(
     found = given.dataset
     assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "training"}
     assert (len(found.name), found.digest) == (500, digest[:36])
-    assert json.loads(found.source) == ({"uri": source} if source else {"tags": {}})
+    assert (found.source_type, json.loads(found.source)) == (kind, kept)
     counts = {"n_samples": 90, "n_test": 18}
     assert json.loads(found.profile) == {**counts, "class_names": list(names)}
     columns = json.loads(found.schema)["mlflow_colspec"]

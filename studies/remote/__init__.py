@@ -1,0 +1,1 @@
+"""Data sets behind URLs, on a server that speaks S3."""
