@@ -14,7 +14,7 @@ from autotl.recording import settings_of
 
 @pytest.mark.parametrize("name", ["storage", "tracking_uri"])
 def test_no_password_is_kept(name: str) -> None:
-    prepared: Any = SimpleNamespace(source="/pictures", name="pictures")
+    prepared: Any = SimpleNamespace(source="/pictures", test_source="", name="pictures")
 
     def kept(uri: str) -> Any:
         settings = settings_of(FitConfig(**{name: uri}), prepared, test=None, group=None)

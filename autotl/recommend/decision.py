@@ -17,7 +17,7 @@ from autotl.errors import InputError
 from autotl.metrics import Metric
 from autotl.recommend.comparison import CLEAR, Comparison, holm, result_of
 from autotl.recommend.cost import Cost, measured_cost, ratio
-from autotl.recommend.growth import Growth
+from autotl.recommend.growth import KNOWN, Growth
 from autotl.recommend.outcomes import RuleOutcome, rule_outcome
 from autotl.recommend.selection import selected_score
 from autotl.recommend.summary import StrategySummary, mean_interval, summarise
@@ -267,7 +267,7 @@ def _growth(winner: TrialRecord, comparison: Comparison, profile: DatasetProfile
     if not n_trained:
         return Growth()
     curve = None if profile.sufficiency is None else profile.sufficiency.learning_curve
-    return Growth.expected(n_trained, n_final, curve)
+    return Growth.expected(n_trained, n_final, curve, KNOWN)
 
 
 def _notes_of_cost(

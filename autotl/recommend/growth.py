@@ -2,8 +2,8 @@
 
 The models that were validated learnt from a part of the development samples, the final one learns
 from all, so that cross-validation says too little (Hastie et al. 2009, section 7.10.1), by 3 points
-where 60 pictures are cross-validated by three folds. How much it is follows from how scores rise
-with the samples: on other data sets (``studies/growth``), and on this one by its learning curve.
+with two folds. How much it is follows from how scores rise with the samples: on other data sets
+(``studies/growth``), and on this one by its learning curve.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Growth:
 
     @classmethod
     def expected(
-        cls, n_trained: float, n_final: float, curve: LearningCurve | None, rise: Rise = KNOWN
+        cls, n_trained: float, n_final: float, curve: LearningCurve | None, rise: Rise
     ) -> Growth:
         """By training on more samples.
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from autotl.config import FitConfig
 from autotl.progress import Progress
+from studies.growth import estimate as growth
 from studies.knowledge.estimate import estimate
 from studies.outcomes import table
 from studies.outcomes.tasks import open_study_backbone
@@ -35,6 +36,7 @@ def as_measured(dataset: str, backbones: Sequence[str]) -> Iterator[list[Any]]:
         What was prepared by the fits within, in order.
     """
     knowledge = estimate(others_than(dataset), figures.load())
+    rises = growth.table_of([row for row in growth.read() if row["dataset"] != dataset])
     opened = {name: open_study_backbone(name) for name in backbones}
     prepared: list[Any] = []
 
@@ -53,5 +55,6 @@ def as_measured(dataset: str, backbones: Sequence[str]) -> Iterator[list[Any]]:
         patch.object(preparation, "open_backbones", open_backbones),
         patch.object(api, "prepare", watched),
         patch("autotl.search.allocation.shipped", lambda: knowledge),
+        patch("autotl.recommend.decision.KNOWN", growth.estimate(rises)),
     ):
         yield prepared

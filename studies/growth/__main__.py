@@ -19,10 +19,9 @@ from typing import Any
 
 from autotl.recommend.growth import KNOWN
 from studies.analyzer.problems import SETS, SHARED
-from studies.growth.estimate import Honesty, estimate, honesty, left_out, table_of
+from studies.growth.estimate import FILE, Honesty, estimate, honesty, left_out, read, table_of
 from studies.growth.measure import outcomes
 
-FILE = Path(__file__).with_name("outcomes.jsonl.gz")
 _QUICK_SIZES = (60, 120)
 
 
@@ -32,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="draws of each data set and size")
     arguments = parser.parse_args(argv)
     there = [name for name in SETS if (SHARED / "data" / name).is_dir()]
-    rows = [] if arguments.quick or not FILE.is_file() else _read(FILE)
+    rows = [] if arguments.quick or not FILE.is_file() else read()
     known = {(row["dataset"], row["repeat"]) for row in rows}
     for name in there:
         for repeat in range(1 if arguments.quick else arguments.repeats):
@@ -67,11 +66,6 @@ def _line(name: str, found: Honesty) -> str:
         f"interval right {100 * found.covered:.0f} %, allowing for the test set's noise "
         f"{100 * found.allowing:.0f} %"
     )
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    with gzip.open(file, "rt") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def _write(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from autotl.metrics import METRICS
 from autotl.recommend.growth import Growth, Rise, rise_of
 from autotl.uncertainty import wilson_interval
 
+FILE = Path(__file__).with_name("outcomes.jsonl.gz")
 _METRIC = METRICS["accuracy"]
 _RELIABLE_N = 2000
 """Answers of a test set, more or less: shares of 0 and 1 count as half a sample off."""
@@ -37,6 +41,12 @@ class Honesty:
     bias_interval: tuple[float, float]
     covered: float
     allowing: float
+
+
+def read() -> list[dict[str, Any]]:
+    """The outcomes that are kept."""
+    with gzip.open(FILE, "rt") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def table_of(outcomes: Sequence[dict[str, Any]]) -> pd.DataFrame:

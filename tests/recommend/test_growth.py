@@ -23,7 +23,9 @@ def rising(rise: float, n_train: int = 100) -> LearningCurve:
 
 
 def test_as_many_samples_bring_nothing() -> None:
-    value, interval = Growth.expected(80, 80, rising(2.0)).applied(ACCURACY, 0.7, (0.6, 0.8), 100)
+    value, interval = Growth.expected(80, 80, rising(2.0), RISE).applied(
+        ACCURACY, 0.7, (0.6, 0.8), 100
+    )
     assert value == pytest.approx(0.7)
     assert interval == pytest.approx((0.6, 0.8))
 

@@ -7,8 +7,7 @@ import pytest
 from scipy.special import expit
 
 from autotl.recommend.growth import KNOWN, Rise
-from studies.growth.__main__ import FILE, _read
-from studies.growth.estimate import estimate, honesty, left_out, table_of
+from studies.growth.estimate import estimate, honesty, left_out, read, table_of
 
 
 def outcome(dataset: str, rise: float, n_folds: int, seed: int) -> dict[str, object]:
@@ -59,6 +58,6 @@ def test_what_was_validated_is_too_low_and_the_expectation_is_right() -> None:
 
 
 def test_what_autotl_knows_is_what_was_measured() -> None:
-    found = estimate(table_of(_read(FILE)))
+    found = estimate(table_of(read()))
     assert asdict(KNOWN) == pytest.approx(asdict(found), abs=0.006)
     assert isinstance(KNOWN, Rise)
