@@ -49,8 +49,9 @@ def main(argv: list[str] | None = None) -> None:
     others = left_out(frame)
     told: dict[str, Any] = {"models": len(frame), "rise": asdict(found), "known": asdict(KNOWN)}
     for name, rises in (("validated", dict.fromkeys(others)), ("expected", others)):
-        told[name] = asdict(honesty(frame, rises))
-        print(_line(name, honesty(frame, rises)))
+        every = honesty(frame, rises)
+        told[name] = asdict(every)
+        print(_line(name, every))
         for n_folds, rows_of in frame.groupby("n_folds"):
             print("  ", _line(f"{n_folds} folds", honesty(rows_of, rises)))
     print("rise by data set, mean (by the curve):")
