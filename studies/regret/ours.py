@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Hashable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autotl.search.allocation import Allocation, Seen
 from autotl.search.budget import SPARE
 from autotl.search.knowledge import DRAWN, Arm, Deviations, Knowledge
-from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, Plan
+from autotl.search.plan import ARM, COST, SECONDS, STATE, STRATEGY, Choice, Plan
 from autotl.search.pruner import PROGRESS_STEPS, StrategyPruner
 from studies.knowledge.estimate import (
     HELD_OUT,
@@ -28,8 +28,6 @@ from studies.outcomes.tasks import BACKBONES, N_FOLDS
 from studies.regret.problems import Candidate, View
 from studies.regret.replay import History, Policy, Run, Search
 
-_SEEDS, _SEEDS_WITHOUT = 20, 5
-"""Of the whole search, and of it without a part: only the choice among Sobol points is random."""
 NOTHING = Knowledge(
     means={f"{strategy}/{DRAWN}": 0.0 for strategy in STRATEGIES},
     slopes=dict.fromkeys(STRATEGIES, 0.0),
@@ -39,7 +37,12 @@ NOTHING = Knowledge(
 """Who knows nothing beforehand: every arm is worth the same, and like arms alike."""
 
 
+_T = TypeVar("_T")
+
 _estimates: dict[tuple[str, int], Knowledge] = {}
+_answers: dict[Hashable, tuple[object, dict[Hashable, Any]]] = {}
+"""What was answered after which runs, of the task that is replayed: other seeds and budgets come by
+the same runs. Beside it what its key names by identity, which lives as long."""
 
 
 def learned(view: View) -> Knowledge:
@@ -101,20 +104,40 @@ class Ours(Search):
         self._priced = priced
         self._pruner = StrategyPruner(view.metric, (n_validated,))
         self._trials: dict[Any, FrozenTrial] = {}
+        task = (view.candidates, view.others, view.figures)
+        key = (*map(id, task), knowledge, priced, analysed)
+        if key not in _answers:
+            _answers.clear()
+        self._answers = _answers.setdefault(key, (task, {}))[1]
 
     def next(self, history: History) -> Candidate | None:
         """The plan's choice."""
         run = {entry.candidate.arm for entry in history}
         left = [c for c in self.view.candidates if c.arm not in run]
         spent_s = sum(entry.seconds for entry in history)
-        plan = Plan(
-            arms=list(dict.fromkeys(self._arms[c.arm] for c in left)),
-            price=(lambda arm: self._prices[arm]) if self._priced else (lambda arm: 1.0),
-            allocation=self._allocation,
-            params=lambda arm: {},
-            fits=lambda seconds, best_s: spent_s + SPARE * seconds <= self.view.budget_s,
+
+        def fits(seconds: float, best_s: float | None) -> bool:
+            return spent_s + SPARE * seconds <= self.view.budget_s
+
+        def choose(fits: Callable[[float, float | None], bool]) -> Choice | None:
+            plan = Plan(
+                arms=list(dict.fromkeys(self._arms[c.arm] for c in left)),
+                price=(lambda arm: self._prices[arm]) if self._priced else (lambda arm: 1.0),
+                allocation=self._allocation,
+                params=lambda arm: {},
+                fits=fits,
+            )
+            return plan.next([self._trial(entry) for entry in history])
+
+        def asked_about() -> list[float]:
+            asked: list[float] = []
+            choose(lambda seconds, _: bool(asked.append(seconds)))
+            return asked
+
+        asked = self._once("asked", history, asked_about)
+        choice = self._once(
+            ("next", *(fits(seconds, None) for seconds in asked)), history, lambda: choose(fits)
         )
-        choice = plan.next([self._trial(entry) for entry in history])
         if choice is None or (self._ends and not choice.is_worth_it):
             return None
         own = [c for c in left if self._arms[c.arm] == choice.arm]
@@ -130,24 +153,36 @@ class Ours(Search):
         """Whether the pruner ends the run; of the table's curves all folds go side by side."""
         if not self._prunes:
             return False
-        study = _Trials([self._trial(run) for run in history])
-        n_epochs = int(candidate.settings.get("epochs", 1))
-        trial = create_trial(
-            state=TrialState.RUNNING,
-            **_parameters(candidate),
-            intermediate_values=_steps(curve_validation, n_epochs),
-        )
-        return self._pruner.prune(study, trial)  # type: ignore[arg-type]
+
+        def is_pruned() -> bool:
+            study = _Trials([self._trial(run) for run in history])
+            n_epochs = int(candidate.settings.get("epochs", 1))
+            trial = create_trial(
+                state=TrialState.RUNNING,
+                **_parameters(candidate),
+                intermediate_values=_steps(curve_validation, n_epochs),
+            )
+            return self._pruner.prune(study, trial)  # type: ignore[arg-type]
+
+        so_far = (candidate.arm, len(curve_validation), float(curve_validation[-1]))
+        return self._once(("stops", *so_far), history, is_pruned)
 
     def pick(self, history: History) -> Candidate | None:
         """The best by validation score, or by the model."""
         complete = [run for run in history if run.is_complete]
         if not complete or not self._shrunk:
             return super().pick(history)
-        worth = self._allocation.worth(
-            [Seen(self._arms[run.candidate.arm], run.validation) for run in complete]
-        )
+        seen = [Seen(self._arms[run.candidate.arm], run.validation) for run in complete]
+        worth = self._once("worth", complete, lambda: self._allocation.worth(seen))
         return complete[int(worth.argmax())].candidate
+
+    def _once(self, what: Hashable, history: History, answer: Callable[[], _T]) -> _T:
+        """An answer after these runs, worked out once for all seeds and budgets."""
+        key = (what, *map(_key, history))
+        if key not in self._answers:
+            self._answers[key] = answer()
+        found: _T = self._answers[key]
+        return found
 
     def _trial(self, run: Run) -> FrozenTrial:
         """A run as Optuna's storage holds it; made once, as nothing is run twice."""
@@ -171,6 +206,10 @@ class Ours(Search):
                 COST: self._prices[arm] if self._priced else 0.0,
             },
         )
+
+
+def _key(run: Run) -> Hashable:
+    return run.candidate.arm, run.is_complete, len(run.curve_validation), run.validation
 
 
 class _Trials:
@@ -206,8 +245,7 @@ def _steps(curve: NDArray[np.float64], n_epochs: int) -> dict[int, float]:
 
 
 def _policy(name: str, label: str, **options: Any) -> Policy:
-    make, seeds = partial(Ours, **options), _SEEDS_WITHOUT if options else _SEEDS
-    return Policy(name, label, make, is_random=True, max_seeds=seeds, plans=True)
+    return Policy(name, label, partial(Ours, **options), is_random=True, plans=True)
 
 
 OURS = (

@@ -85,7 +85,6 @@ class Policy:
         label: for tables and plots.
         make: from a task's view and a random generator to a search.
         is_random: whether it uses the generator.
-        max_seeds: more than these aren't replayed, for those that take long.
         plans: whether what it does hangs on the budget, so that each budget is another replay.
     """
 
@@ -93,7 +92,6 @@ class Policy:
     label: str
     make: Callable[[View, np.random.Generator], Search]
     is_random: bool = False
-    max_seeds: int | None = None
     plans: bool = False
 
 

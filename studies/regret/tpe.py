@@ -168,20 +168,17 @@ class TPE(Search):
         self._study.add_trial(told)
 
 
-_SEEDS = 30
 POLICIES: tuple[Policy, ...] = (
     Policy(
         "tpe-flat",
         "TPE, flat categoricals",
         lambda view, rng: TPE(view, rng, is_grouped=False),
         is_random=True,
-        max_seeds=_SEEDS,
     ),
     Policy(
         "tpe-grouped",
         "TPE, multivariate, grouped",
         lambda view, rng: TPE(view, rng, is_grouped=True),
         is_random=True,
-        max_seeds=_SEEDS,
     ),
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 from autotl.data import read_dataset
 from autotl.strategies.bottleneck import BottleneckConfig
-from studies.reuse import depths, first, growth, heads, loop, same, views, whole
+from studies.reuse import compiled, depths, first, growth, heads, loop, same, threads, views, whole
 from studies.reuse.pictures import as_jpeg, jpeg_folder, real_folder
 from studies.reuse.problem import open_problem, random_weights, shortened
 from studies.reuse.timing import machine
@@ -64,7 +64,7 @@ class Study:
             problem = open_problem(self._folder(), name, self._cache("depths"))
             large = name == "embedded"
             task = shortened(problem.task, 1_280 if large else 640, 320 if large else 160)
-            repeats = 1 if self._quick else 3
+            repeats = 3 if large and not self._quick else 1
             print(f"  {name.partition('@')[0]}")
             found[name.partition("@")[0]] = depths.measure(task, name, repeats, 4)
         return found
@@ -106,6 +106,27 @@ class Study:
             print(f"  {name.partition('@')[0]}: {row}")
         return found
 
+    def compiled(self) -> dict[str, Any]:
+        """4: training steps with torch.compile and without it."""
+        found = {}
+        for name in self._backbones()[: 1 if self._quick else 2]:
+            problem = open_problem(self._folder(), name, self._cache("compiled"))
+            task = shortened(problem.task, 640, 160)
+            row = compiled.steps(task, name, 12, 2 if self._quick else 7)
+            found[name.partition("@")[0]] = row
+            print(f"  {name.partition('@')[0]}: {row}")
+        return found
+
+    def threads(self) -> dict[str, Any]:
+        """4: trainings side by side, a thread each, or one on all cores."""
+        found = {}
+        for name in self._backbones()[: 1 if self._quick else 2]:
+            speed = open_problem(self._folder(), name, self._cache("threads")).task.speeds[name]
+            row = threads.side_by_side(name, speed, 4.0, 1 if self._quick else 5)
+            found[name.partition("@")[0]] = row
+            print(f"  {name.partition('@')[0]}: {row}")
+        return found
+
     def first(self) -> dict[str, Any]:
         """5: seconds to the first model."""
         folder = self._folder()
@@ -134,7 +155,10 @@ class Study:
         return views.table(self._work, self._quick)
 
 
-PARTS = ("same", "depths", "heads", "whole", "loop", "first", "growth", "views")
+PARTS = (
+    *("same", "depths", "heads", "whole", "loop", "compiled", "threads"),
+    *("first", "growth", "views"),
+)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from autotl.backbones.zoo import EMBEDDED
 from autotl.errors import InputError
 from studies.outcomes import table
 from studies.outcomes.tasks import IMAGENET
-from studies.regret import policies, report
+from studies.regret import ours, policies, report
 from studies.regret.__main__ import main
 from studies.regret.experiment import BUDGETS, play, play_all
 from studies.regret.problems import (
@@ -370,6 +370,19 @@ def test_searches_of_the_whole_space_run_all_once_and_vary_by_seed(name: str) ->
     assert len(arms[0]) == len(problem.outcomes)
     assert arms[0] == arms[1]
     assert arms[0] != arms[2]
+
+
+def test_answers_that_seeds_and_budgets_share_are_those_they_would_get(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = [(EMBEDDED, "finetune", f"sobol-{k}") for k in range(5)]
+    problem = problem_of(
+        {arm: {"validation": 0.5 + 0.1 * k, "test": 0.4 + 0.1 * k} for k, arm in enumerate(drawn)}
+    )
+    shared = play(problem, POLICIES["autotl-untaught"], 3)
+    monkeypatch.setattr(ours.Ours, "_once", lambda self, what, history, answer: answer())
+    alone = play(problem, POLICIES["autotl-untaught"], 3)
+    assert repr(shared) == repr(alone)
 
 
 def test_random_by_strategy_takes_strategies_alike_however_many_configs_they_have() -> None:
