@@ -160,13 +160,16 @@ def _running(module: _BatchNorm) -> tuple[Tensor, Tensor]:
 def _hook(
     layer: _Layer, rows: Tensor, calls: dict[str, list[tuple[Tensor, Tensor]]]
 ) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    """Notes the mean and the mean square of the input, about the source's mean."""
+    """Notes the mean and the mean square of the input, about the source's mean.
+
+    Channels are taken as the innermost dimension, as they lie where a CPU runs the network: that
+    takes half of the time.
+    """
 
     def note(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].detach()[rows].float()
+        x = inputs[0].detach()[rows].float().movedim(1, -1)
         centre = _running(layer.module)[0].float()
-        x = x - centre.reshape(1, -1, *[1] * (x.ndim - 2))
-        x = x.reshape(len(x), len(centre), -1)
-        calls.setdefault(layer.name, []).append((x.mean(dim=2), x.square().mean(dim=2)))
+        x = x.reshape(len(x), -1, len(centre)) - centre
+        calls.setdefault(layer.name, []).append((x.mean(dim=1), x.square_().mean(dim=1)))
 
     return note
