@@ -41,7 +41,7 @@ from autotl.search.study import StudySpec, run_worker
 from autotl.strategies.base import Task
 from autotl.tracking.mlflow import MlflowFitRun, Recorder
 from autotl.tracking.sender import Sender
-from autotl.tracking.spool import SPOOL, Spool, without_password
+from autotl.tracking.spool import SPOOL, Spool
 from autotl.tracking.store import MlflowStore, load
 from autotl.workspace import SPLIT, Workspace
 
@@ -101,7 +101,7 @@ def publish(
         backbones={name: _with_whole_path(name) for name in prepared.task.backbones},
         device_type=prepared.task.device.type,
         profile=prepared.profile.as_json(),
-        tracking_uri=without_password(place.tracking_uri),
+        tracking_uri=without_secrets(place.tracking_uri),
         run_id=run_id,
         finalists_s=spec.finalists_s,
     )
@@ -301,7 +301,7 @@ def _record(
     this process sends its own to a server. A store that is a file is left to ``autotl sync``.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
-    uri = given if without_password(given) == published.tracking_uri else published.tracking_uri
+    uri = given if without_secrets(given) == published.tracking_uri else published.tracking_uri
     spool = Spool.of_fit(place.folder, uri, None)
     if published.host == socket.gethostname():
         yield MlflowFitRun(Recorder(spool), published.run_id)

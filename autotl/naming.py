@@ -15,7 +15,7 @@ BUILT_IN = ("digits", "wallpaper_groups")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::.*://)", re.DOTALL)
 _LOGIN = re.compile(r"(https?://)[^/?\s]*@")
 _QUERY = re.compile(r"(https?://[^\s?'\"]*)\?[^\s'\")]*")
-_PASSWORD = re.compile(r"(//[^/@:\s]*):[^/\s]*@")
+_PASSWORD = re.compile(r"(//[^/@:\s]*):(?!\s)[^/\n]*@")
 _SIZE = re.compile(r"(.*)@(\d+)px", re.DOTALL)
 
 
@@ -68,6 +68,7 @@ def is_url(place: object) -> bool:
 def without_secrets(text: str) -> str:
     """A text as it may be shown and kept: URLs in it lose passwords, those of HTTP their queries.
 
-    Where HTTP has a user it is as good as a password; of others it stays (``abfs://box@account``).
+    Where HTTP has a user it is as good as a password; of others it stays (``abfs://box@account``,
+    ``postgresql://me@host``).
     """
-    return _PASSWORD.sub(r"\1@", _QUERY.sub(r"\1", _LOGIN.sub(r"\1", text)))
+    return _QUERY.sub(r"\1", _LOGIN.sub(r"\1", _PASSWORD.sub(r"\1@", text)))

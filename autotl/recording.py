@@ -18,7 +18,7 @@ from autotl.analysis.analysis import analyse
 from autotl.config import FitConfig
 from autotl.data import Split
 from autotl.illustrating import illustrate
-from autotl.naming import BUILT_IN
+from autotl.naming import BUILT_IN, without_secrets
 from autotl.preparation import Prepared
 from autotl.recommend.analysis_page import render_analysis
 from autotl.recommend.decision import Decision, TestScore
@@ -39,7 +39,6 @@ from autotl.strategies.fitted import FittedModel
 from autotl.tracking.base import Dataset
 from autotl.tracking.mlflow import MlflowFitRun
 from autotl.tracking.serving import save_served
-from autotl.tracking.spool import without_password
 from autotl.workspace import Workspace
 
 _N_PICTURES = 24
@@ -103,7 +102,7 @@ def settings_of(config: FitConfig, prepared: Prepared, *, test: Any, group: Any)
 
 
 def _without_secret(uri: str | None) -> str | None:
-    return None if uri and without_password(uri) != uri else uri
+    return None if uri and without_secrets(uri) != uri else uri
 
 
 def _record_preparation(
@@ -208,7 +207,7 @@ def hand_over(
         device=config.device,
         report_path=report,
         model_path=place.model,
-        tracking_uri=without_password(place.tracking_uri),
+        tracking_uri=without_secrets(place.tracking_uri),
         decision=decision,
         test=test,
     )
@@ -320,7 +319,7 @@ def _summary(
         "study": place.study_name,
         "report": str(place.report),
         "model": str(place.model),
-        "tracking_uri": without_password(place.tracking_uri),
+        "tracking_uri": without_secrets(place.tracking_uri),
     }
 
 
