@@ -38,10 +38,11 @@ from autotl.search.published import PublishedStudy, wait_for_study
 from autotl.search.storage import is_file, open_storage
 from autotl.search.study import StudySpec, run_worker
 from autotl.strategies.base import Task
+from autotl.tracking.connection import load
 from autotl.tracking.mlflow import MlflowFitRun, Recorder
 from autotl.tracking.sender import Sender
 from autotl.tracking.spool import SPOOL, Spool
-from autotl.tracking.store import MlflowStore, load
+from autotl.tracking.store import MlflowStore
 from autotl.workspace import SPLIT, Workspace
 
 WAIT_S = 600.0
