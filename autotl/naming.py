@@ -1,6 +1,7 @@
 """How a backbone is written: ``NAME``, then maybe ``@FILE`` with weights, then maybe ``@96px``.
 
-And what the data sets are called that come with autotl, and which places are URLs.
+And what the data sets are called that come with autotl, which places are URLs, and what of them
+may be shown.
 """
 
 from __future__ import annotations

@@ -86,6 +86,9 @@ def test_the_store_changes_no_score_and_a_changed_one_is_seen(
     found = bottleneck_study(make_task(), backbone.name)
     assert (found["n_trials"], found["same_scores"]) == (2, True)
     scores = iter(range(4))
-    changing = lambda *_: SimpleNamespace(score=next(scores))  # noqa: E731
+
+    def changing(*_: Any) -> Any:
+        return SimpleNamespace(score=next(scores))
+
     monkeypatch.setattr(heads.Bottleneck, "run", changing)
     assert not bottleneck_study(make_task(), backbone.name)["same_scores"]
