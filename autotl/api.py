@@ -18,11 +18,12 @@ from autotl.config import (
 )
 from autotl.errors import InputError
 from autotl.fitting import calibrated, costs_by_rule, read_test, refit, search
+from autotl.handing_over import hand_over
 from autotl.preparation import prepare
 from autotl.progress import Progress
 from autotl.recommend.decision import decide
 from autotl.recommend.model import Recommendation
-from autotl.recording import hand_over, settings_of, start_run
+from autotl.recording import settings_of, start_run
 from autotl.resuming import TEST_READ_BEFORE, EarlierPart
 from autotl.runtime import Deadline
 from autotl.search.budget import before_closing

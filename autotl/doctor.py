@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeVar
 from packaging.requirements import Requirement
 
 from autotl.config import DEFAULT_OUTPUT
+from autotl.naming import without_secrets
 from autotl.runtime import available_memory_bytes, free_disk_bytes, n_cpus
-from autotl.tracking.spool import without_password
 from autotl.workspace import Workspace
 
 PATIENCE_S = 3.0
@@ -224,7 +224,7 @@ def _hub() -> Finding:
 
 def _store(subject: str, uri: str, option: str) -> Finding:
     """Whether a store answers: a database, an HTTP server, or a local file or folder."""
-    shown = without_password(uri)
+    shown = without_secrets(uri)
     kind = uri.partition(":")[0].partition("+")[0]
     if kind in {"http", "https"}:
         trouble = _answer(lambda: _http_trouble(uri))
@@ -279,7 +279,7 @@ def _database_trouble(uri: str) -> str:
     except ModuleNotFoundError as error:
         return str(error)
     except SQLAlchemyError as error:
-        return without_password(" ".join(str(getattr(error, "orig", error)).split())[:200])
+        return without_secrets(" ".join(str(getattr(error, "orig", error)).split()))[:200]
 
 
 def _refused(folder: Path) -> str:

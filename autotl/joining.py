@@ -25,12 +25,11 @@ from autotl.analysis.profile import DatasetProfile
 from autotl.backbones.zoo import open_backbone
 from autotl.candidates import speeds_of
 from autotl.config import FitConfig, make_config
-from autotl.data import Limits
-from autotl.data import read_dataset as read_table
 from autotl.errors import InputError
 from autotl.naming import BackboneName, is_url, without_secrets
-from autotl.preparation import Prepared, decode, name_of, task_of
+from autotl.preparation import Prepared, task_of
 from autotl.progress import Progress
+from autotl.reading import decode, name_of, read
 from autotl.resuming import EarlierPart
 from autotl.reuse.activations import ActivationStore
 from autotl.reuse.pixels import PixelViews
@@ -39,10 +38,11 @@ from autotl.search.published import PublishedStudy, wait_for_study
 from autotl.search.storage import is_file, open_storage
 from autotl.search.study import StudySpec, run_worker
 from autotl.strategies.base import Task
+from autotl.tracking.connection import load
 from autotl.tracking.mlflow import MlflowFitRun, Recorder
 from autotl.tracking.sender import Sender
-from autotl.tracking.spool import SPOOL, Spool, without_password
-from autotl.tracking.store import MlflowStore, load
+from autotl.tracking.spool import SPOOL, Spool
+from autotl.tracking.store import MlflowStore
 from autotl.workspace import SPLIT, Workspace
 
 WAIT_S = 600.0
@@ -101,7 +101,7 @@ def publish(
         backbones={name: _with_whole_path(name) for name in prepared.task.backbones},
         device_type=prepared.task.device.type,
         profile=prepared.profile.as_json(),
-        tracking_uri=without_password(place.tracking_uri),
+        tracking_uri=without_secrets(place.tracking_uri),
         run_id=run_id,
         finalists_s=spec.finalists_s,
     )
@@ -192,25 +192,16 @@ def prepare_task(
     }
     data, test = here.data or published.data, here.test or published.test
     progress.phase("read")
-    limits = Limits(config.trust_paths, config.max_unreadable)
     cache = (here.cache or cache).expanduser().absolute()
-    table = read_table(
-        data,
-        image=config.image,
-        label=config.label,
-        group=config.group,
-        test=test,
-        trust_paths=config.trust_paths,
-        max_unreadable=config.max_unreadable,
-        mirrors=mirrors_in(cache, config, progress),
-    )
+    mirrors = mirrors_in(cache, config, progress)
+    table = read(data, test, config.group, config, mirrors)
     progress.phase("decode")
     differences = earlier.identity.differences(name_of(data), table, backbones, config)
     if differences:
         listed = "".join(f"\n  - {difference}" for difference in differences)
         raise InputError(f"what study {earlier.name!r} is about is different here:{listed}")
     quota = cache_quota(config, cache)
-    table, stores = decode(table, backbones, quota, limits, progress)
+    table, stores = decode(table, backbones, quota, config, progress)
     split = earlier.split
     n_read, n_expected = len(table), len(split.development) + len(split.test)
     if n_read < n_expected:
@@ -301,7 +292,7 @@ def _record(
     this process sends its own to a server. A store that is a file is left to ``autotl sync``.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
-    uri = given if without_password(given) == published.tracking_uri else published.tracking_uri
+    uri = given if without_secrets(given) == published.tracking_uri else published.tracking_uri
     spool = Spool.of_fit(place.folder, uri, None)
     if published.host == socket.gethostname():
         yield MlflowFitRun(Recorder(spool), published.run_id)

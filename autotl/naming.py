@@ -1,6 +1,7 @@
 """How a backbone is written: ``NAME``, then maybe ``@FILE`` with weights, then maybe ``@96px``.
 
-And what the data sets are called that come with autotl, and which places are URLs.
+And what the data sets are called that come with autotl, which places are URLs, and what of them
+may be shown.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ BUILT_IN = ("digits", "wallpaper_groups")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::.*://)", re.DOTALL)
 _LOGIN = re.compile(r"(https?://)[^/?\s]*@")
 _QUERY = re.compile(r"(https?://[^\s?'\"]*)\?[^\s'\")]*")
-_PASSWORD = re.compile(r"(//[^/@:\s]*):[^/\s]*@")
+_PASSWORD = re.compile(r"(//[^/@:\s]*):(?!\s)[^/\n]*@")
 _SIZE = re.compile(r"(.*)@(\d+)px", re.DOTALL)
 
 
@@ -68,6 +69,7 @@ def is_url(place: object) -> bool:
 def without_secrets(text: str) -> str:
     """A text as it may be shown and kept: URLs in it lose passwords, those of HTTP their queries.
 
-    Where HTTP has a user it is as good as a password; of others it stays (``abfs://box@account``).
+    Where HTTP has a user it is as good as a password; of others it stays (``abfs://box@account``,
+    ``postgresql://me@host``).
     """
-    return _PASSWORD.sub(r"\1@", _QUERY.sub(r"\1", _LOGIN.sub(r"\1", text)))
+    return _QUERY.sub(r"\1", _LOGIN.sub(r"\1", _PASSWORD.sub(r"\1@", text)))

@@ -20,7 +20,6 @@ from autotl.candidates import open_backbones, scoring_s, speeds_of
 from autotl.config import FitConfig
 from autotl.data import (
     ImageTable,
-    Limits,
     Split,
     duplicate_groups,
     expected_test_size,
@@ -28,11 +27,8 @@ from autotl.data import (
     tell_of_oddities,
     tell_of_overlaps,
 )
-from autotl.data import read_dataset as read_table
-from autotl.datasets.built_in import BuiltIn
 from autotl.errors import InputError
 from autotl.metrics import resolve_metric
-from autotl.naming import is_url, without_secrets
 from autotl.profiling import (
     affordable_pictures,
     epoch_s,
@@ -42,10 +38,10 @@ from autotl.profiling import (
     rank_candidates,
 )
 from autotl.progress import Progress
+from autotl.reading import decode, name_of, read, source_of
 from autotl.resuming import EarlierPart
 from autotl.reuse.activations import ActivationStore
-from autotl.reuse.pixels import PixelStore, PixelView, PixelViews, decode_table
-from autotl.reuse.quota import DiskQuota
+from autotl.reuse.pixels import PixelStore, PixelView, PixelViews
 from autotl.runtime import Deadline, resolve_device
 from autotl.search.budget import CLOSING_S, MIN_EPOCHS, affordable_epochs
 from autotl.strategies.base import Task
@@ -140,16 +136,8 @@ def prepare(
     backbones = open_backbones(config, device.type, progress)
 
     progress.phase("read", deadline.shown_s)
-    table = read_table(
-        dataset,
-        image=config.image,
-        label=config.label,
-        group=group,
-        test=test,
-        trust_paths=config.trust_paths,
-        max_unreadable=config.max_unreadable,
-        mirrors=mirrors_in(None if only_measured else folder, config, progress),
-    )
+    mirrors = mirrors_in(None if only_measured else folder, config, progress)
+    table = read(dataset, test, group, config, mirrors)
     if earlier is not None:
         left_out = earlier.identity.left_out
         backbones = {name: own for name, own in backbones.items() if name not in left_out}
@@ -157,8 +145,7 @@ def prepare(
 
     progress.phase("decode", deadline.shown_s)
     quota = make_room(config, folder, backbones, "" if earlier is None else earlier.name)
-    limits = Limits(config.trust_paths, config.max_unreadable)
-    table, stores = decode(table, backbones, quota, limits, progress)
+    table, stores = decode(table, backbones, quota, config, progress)
     first = next(iter(stores.values()))
 
     progress.phase("profile", deadline.shown_s)
@@ -265,52 +252,6 @@ def task_of(
         seed=config.seed,
         groups=groups,
     )
-
-
-def name_of(dataset: Any) -> str:
-    """What to call a data set: its folder or file by name, its own name, or ``pictures``."""
-    if isinstance(dataset, BuiltIn):
-        return dataset.name
-    return Path(source_of(dataset)).stem or "pictures"
-
-
-def source_of(dataset: Any) -> str:
-    """Its folder or file, absolute, or its URL without secrets; empty if it came from memory."""
-    if is_url(dataset):
-        return without_secrets(dataset)
-    return str(Path(dataset).expanduser().absolute()) if isinstance(dataset, str | Path) else ""
-
-
-def decode(
-    table: ImageTable,
-    backbones: Mapping[str, Backbone],
-    quota: DiskQuota,
-    limits: Limits,
-    progress: Progress,
-) -> tuple[ImageTable, dict[int, PixelStore]]:
-    """All pictures in the sizes of the backbones, and the samples that could be read."""
-    stores: dict[int, PixelStore] = {}
-    for size in sorted({backbone.image_size for backbone in backbones.values()}):
-        readable, stores[size] = decode_table(table, size, quota, progress.step)
-        if len(readable) < len(table):
-            n_all = len(readable) + len(readable.quarantine)
-            limits.refuse_many(readable.quarantine, n_all, "the data set")
-            _refuse_lost_classes(table, readable)
-            if len(stores) > 1:  # what only this size found unreadable leaves the others too
-                return decode(readable, backbones, quota, limits, progress)
-            table = readable
-    return table, stores
-
-
-def _refuse_lost_classes(table: ImageTable, readable: ImageTable) -> None:
-    left = np.bincount(readable.labels, minlength=table.n_classes)
-    lost = [table.class_names[label] for label in np.flatnonzero(left < 2)]
-    if lost:
-        listed = "; ".join(f"{q.name}: {q.reason}" for q in readable.quarantine[:3])
-        raise InputError(
-            f"fewer than 2 readable pictures are left of the classes {lost} (unreadable: "
-            f"{listed}); repair the pictures or leave the classes out"
-        )
 
 
 def _search_s(deadline: Deadline, table: ImageTable, speeds: Mapping[str, Speed]) -> float:

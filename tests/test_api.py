@@ -337,7 +337,7 @@ def test_a_bug_in_the_search_surfaces_and_closes_the_record(
 
 def test_figures_that_are_unknown_leave_valid_json(fitted: Fitted, tmp_path: Path) -> None:
     file = tmp_path / "some.json"
-    recording._log_json(NullFitRun(), file, {"a": float("nan"), "b": [1.5, float("inf")], "c": 2})  # type: ignore[arg-type]
+    recording.log_json(NullFitRun(), file, {"a": float("nan"), "b": [1.5, float("inf")], "c": 2})  # type: ignore[arg-type]
     assert json.loads(file.read_text()) == {"a": None, "b": [1.5, None], "c": 2}
 
     def refuse(constant: str) -> None:

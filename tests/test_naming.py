@@ -62,6 +62,13 @@ def test_places_that_are_urls(place: object, expected: bool) -> None:
         ("abfs://box@account.dfs/a", "abfs://box@account.dfs/a"),
         ("zip://a::https://me:hush@host/x.zip?k=hush", "zip://a::https://host/x.zip"),
         ("no 'https://u:hush@h/x?k=hush', sorry", "no 'https://h/x', sorry"),
+        ("http://me:secret@host:5000/a@b", "http://host:5000/a@b"),
+        ("http://me:my ?secret@host:5000", "http://host:5000"),
+        ("postgresql+psycopg://u:p%40@db/x", "postgresql+psycopg://u@db/x"),
+        ("postgresql://me:my secret@db:5432/x", "postgresql://me@db:5432/x"),
+        ("sqlite:////a/b@c.db", "sqlite:////a/b@c.db"),
+        ("http://host", "http://host"),
+        ("gs://bucket: me@mail.org may not", "gs://bucket: me@mail.org may not"),
     ],
 )
 def test_secrets_are_left_out(text: str, shown: str) -> None:

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from autotl.candidates import scoring_s
 from autotl.config import make_config
 from autotl.data import pictures as pictures_module
 from autotl.errors import BackboneUnavailableError, InputError
-from autotl.preparation import Prepared, name_of, prepare
+from autotl.preparation import Prepared, prepare
 from autotl.progress import Progress
 from autotl.reuse.activations import ActivationStore
 from autotl.runtime import Deadline
@@ -232,25 +231,6 @@ def test_what_a_given_validation_part_repeats_is_named(
     assert prepared.quarantine == ()
 
 
-@pytest.mark.parametrize(("limit", "fine"), [(0.1, False), (0.15, True)])
-def test_more_unreadable_pictures_than_allowed_stop_with_the_reasons(
-    limit: float, fine: bool, make: Prepare, pictures: NDArray[np.uint8], tmp_path: Path
-) -> None:
-    for i in range(40):
-        folder = tmp_path / "data" / "ab"[i % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pictures[i]).save(folder / f"{i:02}.png")
-    for i in range(5):
-        (tmp_path / "data" / "ab"[i % 2] / f"{i:02}.png").write_bytes(b"" if i < 2 else b"x" * i)
-    if fine:
-        assert len(make(tmp_path / "data", max_unreadable=limit).quarantine) == 5
-        return
-    with pytest.raises(InputError, match=r"5 of 40 .*more than 10 %.*max_unreadable") as caught:
-        make(tmp_path / "data", max_unreadable=limit)
-    assert "3 x not a picture in a known format" in str(caught.value)
-    assert "2 x the file is empty (0 bytes) [a/00.png, b/01.png]" in str(caught.value)
-
-
 def test_the_same_seed_makes_the_same_split(
     make: Prepare, pictures: NDArray[np.uint8], picture_labels: NDArray[np.int64]
 ) -> None:
@@ -277,19 +257,6 @@ def test_unreadable_pictures_are_listed_and_left_out(
     assert prepared.profile.n_quarantined == 2
     assert any("2 unreadable pictures are left out" in note for note in notes.notes)
     assert prepared.name == "my data"
-
-
-def test_a_class_whose_pictures_are_all_unreadable_is_named(
-    make: Prepare, pictures: NDArray[np.uint8], tmp_path: Path
-) -> None:
-    for i in range(30):
-        folder = tmp_path / "data" / ("lost" if i < 4 else "ab"[i % 2])
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pictures[i]).save(folder / f"{i}.png")
-    for i in range(3):
-        (tmp_path / "data" / "lost" / f"{i}.png").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"fewer than 2 readable pictures.*'lost'"):
-        make(tmp_path / "data")
 
 
 def test_equal_pictures_under_different_labels_are_told(
@@ -420,22 +387,6 @@ def test_auto_goes_on_without_what_the_hub_does_not_give(
     assert list(found) == ["embedded"]
     assert notes.notes
     assert all("gone" in note for note in notes.notes)
-
-
-@pytest.mark.parametrize(
-    ("dataset", "name"),
-    [
-        ("/data/my set/", "my set"),
-        (Path("/data/a.csv"), "a"),
-        (pd.DataFrame(), "pictures"),
-        ((np.zeros(1), [0]), "pictures"),
-        ("/", "pictures"),
-        ("s3://bucket/my set/", "my set"),
-        ("https://me:hush@host/a.csv?key=hush", "a"),
-    ],
-)
-def test_the_name_of_a_data_set(dataset: Any, name: str) -> None:
-    assert name_of(dataset) == name
 
 
 def test_a_test_set_is_scored_in_fp32_by_whichever_backbone_is_slowest() -> None:

@@ -123,32 +123,43 @@ class JoinedSource:
         return (self.first, index) if index < n_first else (self.second, index - n_first)
 
 
+def joined(first: Records, second: Records) -> Records:
+    """The first followed by the second, of which either may know no groups or no parts."""
+    groups: list[str | None] | None = None
+    if first.groups is not None or second.groups is not None:
+        groups = [*(first.groups or [None] * len(first)), *(second.groups or [None] * len(second))]
+    parts: list[Part] | None = None
+    if first.parts is not None or second.parts is not None:
+        parts = [
+            *(first.parts or [Part.UNASSIGNED] * len(first)),
+            *(second.parts or [Part.UNASSIGNED] * len(second)),
+        ]
+    offset = len(first.source)
+    return replace(
+        first,
+        source=JoinedSource(first.source, second.source),
+        rows=[*first.rows, *(offset + row for row in second.rows)],
+        labels=[*first.labels, *second.labels],
+        digests=[*first.digests, *second.digests],
+        groups=groups,
+        parts=parts,
+        quarantine=first.quarantine + second.quarantine,
+    )
+
+
 def join_test(records: Records, test: Records) -> Records:
     """The records followed by those of a test set, whatever part they were in.
 
     Raises:
         InputError: if the records have a test part already.
     """
-    parts = list(records.parts or [Part.UNASSIGNED] * len(records))
-    if Part.TEST in parts:
+    n_test = list(records.parts or ()).count(Part.TEST)
+    if n_test:
         raise InputError(
-            f"{records.origin} has a test part already ({parts.count(Part.TEST)} pictures) and "
+            f"{records.origin} has a test part already ({n_test} pictures) and "
             f"test={test.origin} was given too; leave one of them out"
         )
-    groups: list[str | None] | None = None
-    if records.groups is not None or test.groups is not None:
-        groups = [*(records.groups or [None] * len(records)), *(test.groups or [None] * len(test))]
-    offset = len(records.source)
-    return replace(
-        records,
-        source=JoinedSource(records.source, test.source),
-        rows=[*records.rows, *(offset + row for row in test.rows)],
-        labels=[*records.labels, *test.labels],
-        digests=[*records.digests, *test.digests],
-        groups=groups,
-        parts=[*parts, *[Part.TEST] * len(test)],
-        quarantine=records.quarantine + test.quarantine,
-    )
+    return joined(records, replace(test, parts=[Part.TEST] * len(test)))
 
 
 def build_table(records: Records) -> ImageTable:

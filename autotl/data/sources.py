@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from autotl.data.folders import read_folder
 from autotl.data.hub import read_hub
 from autotl.data.memory import read_arrays, read_items
 from autotl.data.records import (
-    JoinedSource,
     Limits,
     Records,
     build_table,
     join_test,
+    joined,
 )
 from autotl.data.remote import Mirrors
 from autotl.data.table import ImageTable
@@ -103,7 +102,7 @@ def _read(dataset: Any, columns: dict[str, Any], limits: Limits) -> Records:
     if pandas is not None and isinstance(dataset, pandas.DataFrame):
         return read_frame(dataset, **columns, limits=limits)
     if _is_hub(dataset):
-        return reduce(_append, read_hub(dataset, **columns))
+        return reduce(joined, read_hub(dataset, **columns))
     _refuse(columns, ("image", "label"), "only a table has columns")
     if _is_pair(dataset):
         images, labels = dataset
@@ -161,18 +160,3 @@ def _is_hub(dataset: Any) -> bool:
     datasets = sys.modules.get("datasets")
     kinds = () if datasets is None else (datasets.Dataset, datasets.DatasetDict)
     return isinstance(dataset, kinds)
-
-
-def _append(first: Records, second: Records) -> Records:
-    """Two parts of one data set, one after the other."""
-    offset = len(first.source)
-    return replace(
-        first,
-        source=JoinedSource(first.source, second.source),
-        rows=[*first.rows, *(offset + row for row in second.rows)],
-        labels=[*first.labels, *second.labels],
-        digests=[*first.digests, *second.digests],
-        groups=None if first.groups is None else [*first.groups, *(second.groups or [])],
-        parts=None if first.parts is None else [*first.parts, *(second.parts or [])],
-        quarantine=first.quarantine + second.quarantine,
-    )

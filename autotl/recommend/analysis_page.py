@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotl.analysis import foretold
-from autotl.analysis.analysis import SCORE_TITLES, Analysis
-from autotl.analysis.capacity import Capacity
+from autotl.analysis.analysis import Analysis
 from autotl.analysis.feature_map import FeatureMap
-from autotl.analysis.landmarks import landmarks_for
-from autotl.analysis.profile import BackboneProfile, DatasetProfile
+from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.rules import CLOSE_SIMILARITY, FAR_SIMILARITY, PRACTICES, RULES
 from autotl.naming import BackboneName
-from autotl.recommend import analysis_charts, charts, views
+from autotl.recommend import analysis_charts, analysis_views, views
 from autotl.recommend.page import file_name, render_page, thumbnail
-from autotl.recommend.words import UNKNOWN, one_line, sentence, short_count, short_name
+from autotl.recommend.words import UNKNOWN, one_line, sentence, short_name
 
 MAX_PICTURES = 40
 """In the grid of samples."""
@@ -35,7 +33,6 @@ _HEADLINES = {
     "bottleneck": "Classify frozen features of a pretrained network",
     "scratch": "Train a network from scratch",
 }
-_SHARES = ("linear_accuracy", "k_nn_accuracy", "centroid_accuracy")
 
 
 @dataclass(frozen=True)
@@ -140,13 +137,13 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
             for name, row in zip(names.values(), views.backbones(profile), strict=True)
         ],
         "ranking": [(one_line(e.short_name), str(e), e.kept) for e in profile.ranking],
-        "distances": _distances(profile.backbones, names),
+        "distances": analysis_views.distances(profile.backbones, names),
         "of_similarity": foretold.OF_SIMILARITY,
         "of_curve": foretold.OF_LEARNING_CURVE,
         "of_size": foretold.OF_SIZE,
-        **_map(contents.feature_map, profile, names),
-        **_sufficiency(profile, names),
-        **_transferability(profile.backbones, names),
+        **analysis_views.map_of_features(contents.feature_map, profile, names),
+        **analysis_views.sufficiency(profile, names),
+        **analysis_views.transferability(profile.backbones, names),
         "plain_text": str(analysis),
     }
 
@@ -243,153 +240,3 @@ def _picture(picture: LabelledPicture) -> dict[str, Any]:
         "short_name": file_name(picture.name),
         "label": one_line(picture.label),
     }
-
-
-def _distances(
-    backbones: Mapping[str, BackboneProfile], names: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """A chart per backbone whose BatchNorm statistics tell the distance at every depth."""
-    marks = {name: landmarks_for(name) for name in backbones}
-    known = [name for name, b in backbones.items() if np.isfinite(b.similarity.per_stage).any()]
-    highest = analysis_charts.axis_end(
-        [backbones[name].similarity for name in known], [marks[name] for name in known]
-    )
-    found = []
-    for index, name in enumerate(known):
-        similarity = backbones[name].similarity
-        chart = analysis_charts.distance_by_depth(similarity, marks[name], f"depth{index}", highest)
-        if chart:
-            found.append(
-                {
-                    "name": names[name],
-                    "chart": chart,
-                    "measured_with": marks[name].measured_with,
-                    "n_samples": f"{similarity.n_samples:,}",
-                }
-            )
-    return found
-
-
-def _map(
-    feature_map: FeatureMap, profile: DatasetProfile, names: Mapping[str, str]
-) -> dict[str, Any]:
-    """The map with the names of its colours, those of the largest classes."""
-    shown = {"map": "", "map_reason": feature_map.reason, "map_legend": [], "map_method": ""}
-    shown["map_backbone"] = names[feature_map.backbone]
-    if not len(feature_map.points):
-        return shown
-    counts = profile.size.samples_per_class
-    order = sorted(range(len(counts)), key=lambda label: -counts[label])
-    coloured = order[: len(analysis_charts.CLASS_COLOURS)]
-    classes = [one_line(profile.class_names[label]) for label in coloured]
-    legend = list(zip(classes, analysis_charts.CLASS_COLOURS, strict=False))
-    n_others = len(counts) - len(coloured)
-    if n_others:
-        others = "1 other class" if n_others == 1 else f"{n_others:,} other classes"
-        legend.append((others, analysis_charts.OTHER_COLOUR))
-    n = len(feature_map.points)
-    part = "all" if n == feature_map.n_all else f"{n:,} of the"
-    return {
-        **shown,
-        "map": analysis_charts.feature_map(feature_map.points, feature_map.labels, coloured),
-        "map_legend": legend,
-        "map_method": f"{part} {feature_map.n_all:,} images by {feature_map.method}",
-    }
-
-
-def _sufficiency(profile: DatasetProfile, names: Mapping[str, str]) -> dict[str, Any]:
-    """Learning curve and parameters, as far as they are known."""
-    sufficiency = profile.sufficiency
-    if sufficiency is None:
-        words = "unknown: the time didn't allow for all images to pass through a backbone"
-        unknown = {"curve": "", "curve_words": words, "gain_known": False, "capacity": []}
-        return {**unknown, "dimensions": ""}
-    curve = sufficiency.learning_curve
-    return {
-        "dimensions": sufficiency.dimensions,
-        "num_features": f"{sufficiency.num_features:,}",
-        "of_dimension": foretold.OF_DIMENSION,
-        "curve": analysis_charts.samples_and_accuracy(curve),
-        "curve_words": str(curve),
-        "gain_known": curve.gain is not None,
-        "curve_n_train": f"{curve.n_train:,}",
-        "curve_backbone": names[sufficiency.backbone],
-        "capacity": [
-            {
-                "name": names[name],
-                "rows": _capacity(capacity, profile.size.n_samples),
-            }
-            for name, capacity in sufficiency.capacity.items()
-        ],
-    }
-
-
-def _capacity(capacity: Capacity, n_samples: int) -> list[dict[str, str]]:
-    """A row per amount of training: parameters, and samples for each."""
-    n = len(capacity.finetune) - 1
-
-    def frozen(depth: int) -> str:
-        if depth == n:
-            return "the head only"
-        return f"{n - depth} of {n} stages and the head" if depth else "all stages and the head"
-
-    def left(n_removed: int) -> str:
-        if not n_removed:
-            return "the whole architecture"
-        return "without its last stage" if n_removed == 1 else f"without its last {n_removed}"
-
-    named = {
-        "bottleneck": ("a linear classifier of the last stage", "one of all stages joined"),
-        "finetune": tuple(frozen(depth) for depth in range(n + 1)),
-        "scratch": tuple(left(n_removed) for n_removed in range(len(capacity.scratch))),
-    }
-    ratios = capacity.samples_per_parameter(n_samples)
-    return [
-        {
-            "strategy": strategy if not index else "",
-            "colour": charts.colour_of(strategy),
-            "what": what,
-            "n_parameters": short_count(count),
-            "ratio": f"{ratio:.2g}",
-        }
-        for strategy, names in named.items()
-        for index, (what, count, ratio) in enumerate(
-            zip(names, getattr(capacity, strategy), ratios[strategy], strict=True)
-        )
-    ]
-
-
-def _transferability(
-    backbones: Mapping[str, BackboneProfile], names: Mapping[str, str]
-) -> dict[str, Any]:
-    """A row per score, a column per backbone and what it foretold; why a backbone has none."""
-    rows = []
-    for score, title in SCORE_TITLES.items():
-        values = [b.transferability.scores.get(score, float("nan")) for b in backbones.values()]
-        known = [value for value in values if np.isfinite(value)]
-        if not known:
-            continue
-        is_best = [len(known) > 1 and value == max(known) for value in values]
-        cells = [_score(score, value) for value in values]
-        told = foretold.named_better(score)
-        rows.append((title, list(zip(cells, is_best, strict=True)), told))
-    found = [b.transferability for b in backbones.values()]
-    errors = [t.accuracy_error for t in found if t.accuracy_error is not None]
-    return {
-        "scores": rows,
-        "score_names": list(names.values()),
-        "n_ordered": foretold.N_ORDERED,
-        "n_scored": f"{max((t.n_samples for t in found), default=0):,}",
-        "score_error": f"{100 * max(errors):.1f} points" if errors else "",
-        "score_reasons": [
-            f"{names[name]}: unknown, {b.transferability.reason or 'not measured'}"
-            for name, b in backbones.items()
-            if not b.transferability.scores
-        ],
-    }
-
-
-def _score(score: str, value: float) -> str:
-    if not np.isfinite(value):
-        return UNKNOWN
-    return f"{100 * value:.1f} %" if score in _SHARES else f"{value:.2f}"

@@ -96,6 +96,12 @@ class Comparison:
         """``(n_validated,)`` of a result's samples."""
         return None if self._groups is None else self._groups[result.samples]
 
+    def n_trained(self, record: TrialRecord) -> float:
+        """Samples that a validated model of it learnt from, the mean over the folds."""
+        if self._n_folds == 1:
+            return len(self.labels) - len(result_of(record).samples)
+        return len(self.labels) * (self._n_folds - 1) / self._n_folds
+
     def score(self, record: TrialRecord) -> float:
         """What it is worth, or the mean over the runs; greater is better, NaN is the least."""
         score = self._worth.get(record.number, self._mean(record))
@@ -137,7 +143,7 @@ class Comparison:
             *(self.metric, labels, self._shares(first), self._shares(second)),
             self.groups_of(result_of(first)),
         )
-        variance *= 1.0 + self._overlap(len(labels))
+        variance *= 1.0 + self._overlap(first)
         variance += self._seed_variance_of_mean(first) + self._seed_variance_of_mean(second)
         return difference, math.sqrt(variance)
 
@@ -156,12 +162,10 @@ class Comparison:
             return 0.0
         return (self.seed_deviation or 0.0) ** 2 / len(self.runs(record))
 
-    def _overlap(self, n_validated: int) -> float:
+    def _overlap(self, record: TrialRecord) -> float:
         """``n_folds n_validation / n_train`` of the split; 0 if no sample is left for training."""
-        if self._n_folds > 1:
-            return self._n_folds / (self._n_folds - 1)
-        n_train = len(self.labels) - n_validated
-        return n_validated / n_train if n_train else 0.0
+        n_trained = self.n_trained(record)
+        return len(result_of(record).samples) / n_trained if n_trained else 0.0
 
     def _shares(self, record: TrialRecord) -> Vector:
         """Contributions of the samples to the score, the mean over the runs."""

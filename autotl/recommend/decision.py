@@ -261,13 +261,11 @@ def _expectation(
 
 def _growth(winner: TrialRecord, comparison: Comparison, profile: DatasetProfile) -> Growth:
     """What the winner's score gains once its model has learnt from all samples."""
-    n_final, n_validated = len(comparison.labels), len(result_of(winner).samples)
-    n_folds = profile.n_folds
-    n_trained = n_final - n_validated if n_folds == 1 else n_final * (n_folds - 1) / n_folds
+    n_trained = comparison.n_trained(winner)
     if not n_trained:
         return Growth()
     curve = None if profile.sufficiency is None else profile.sufficiency.learning_curve
-    return Growth.expected(n_trained, n_final, curve, KNOWN)
+    return Growth.expected(n_trained, len(comparison.labels), curve, KNOWN)
 
 
 def _notes_of_cost(

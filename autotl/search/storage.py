@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from autotl.errors import AutotlError, InputError, is_disk_full
-from autotl.tracking.spool import without_password
+from autotl.naming import without_secrets
 
 WAIT_S = 600.0
 """So long a fit or a worker waits for a database server that is away before it gives up."""
@@ -164,14 +164,14 @@ def open_storage(url: str) -> RDBStorage:
     except ArgumentError as error:
         raise InputError(
             f"storage must be a URL such as postgresql://user:password@host/database or "
-            f"sqlite:///folder/optuna.db, but got {without_password(url)!r}"
+            f"sqlite:///folder/optuna.db, but got {without_secrets(url)!r}"
         ) from error
     except (ImportError, StorageInternalError, DBAPIError) as error:
         remedy = "start the server or correct the URL"
         if isinstance(error, ImportError):
             remedy = "pip install 'autotl[postgresql]', or the driver of another database"
         raise InputError(
-            f"storage {without_password(url)!r} can't be opened: {_reason(error)}; {remedy}"
+            f"storage {without_secrets(url)!r} can't be opened: {_reason(error)}; {remedy}"
         ) from error
 
 
@@ -202,4 +202,4 @@ def _open_server(url: str) -> PatientStorage:
 def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return without_password(" ".join(str(error).split())[:300])
+    return without_secrets(" ".join(str(error).split()))[:300]

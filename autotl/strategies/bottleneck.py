@@ -17,9 +17,9 @@ from autotl.strategies.base import (
     Task,
     Trial,
     TrialResult,
-    cross_validate,
     suggest_backbone,
 )
+from autotl.strategies.cross_validation import cross_validate
 from autotl.strategies.fitted import FeatureClassifier, FittedModel
 from autotl.strategies.linear import n_selected, solve_selected
 from autotl.strategies.path import Head

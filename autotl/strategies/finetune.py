@@ -18,9 +18,9 @@ from autotl.strategies.base import (
     Task,
     Trial,
     TrialResult,
-    cross_validate,
 )
 from autotl.strategies.checkpoint import checkpoint_of
+from autotl.strategies.cross_validation import cross_validate
 from autotl.strategies.fitted import FittedModel
 from autotl.strategies.linear import solve_linear
 from autotl.strategies.optimizer import ParameterGroup

@@ -14,8 +14,8 @@ from autotl.strategies.base import (
     Task,
     Trial,
     TrialResult,
-    cross_validate,
 )
+from autotl.strategies.cross_validation import cross_validate
 from autotl.strategies.fitted import FeatureClassifier, FittedModel
 from autotl.strategies.optimizer import ParameterGroup
 from autotl.strategies.space import suggest_training, training_params

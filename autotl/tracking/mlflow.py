@@ -15,10 +15,11 @@ from pathlib import Path
 
 from autotl.naming import BackboneName
 from autotl.tracking.base import Dataset
+from autotl.tracking.connection import load
 from autotl.tracking.limits import finite
 from autotl.tracking.sender import Sender
 from autotl.tracking.spool import Operation, Spool, spools_below
-from autotl.tracking.store import MlflowStore, load
+from autotl.tracking.store import MlflowStore
 from autotl.tracking.usage import UsageMonitor
 
 _N_NAMED_PARAMS = 3

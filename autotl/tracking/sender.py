@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from autotl.naming import without_secrets
 from autotl.tracking.delivery import Delivery
-from autotl.tracking.spool import BeingSentError, Spool, without_password
+from autotl.tracking.spool import BeingSentError, Spool
 from autotl.tracking.store import MlflowStore
 
 _POLL_S = 0.5
@@ -111,7 +112,7 @@ class Sender:
 
     @property
     def _uri(self) -> str:
-        return repr(without_password(self._spool.tracking_uri))
+        return repr(without_secrets(self._spool.tracking_uri))
 
     @property
     def _command(self) -> str:
@@ -183,7 +184,7 @@ class Sender:
         self._has_warned = True
         message = (
             f"nothing reaches the MLflow store {self._uri} for now "
-            f"({without_password(str(error))[:300]}); the fit goes on, its records are kept and "
+            f"({without_secrets(str(error))[:300]}); the fit goes on, its records are kept and "
             f"sent when the store answers, at the latest by {self._command}"
         )
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from autotl.errors import InputError
+from autotl.naming import without_secrets
 
 SPOOL = "mlflow"
 """The folder of a fit's spools in the fit's own folder, one for each store that it was sent to."""
@@ -89,7 +89,7 @@ class Spool:
             tracking_uri: of the store.
             artifact_root: as for the class.
         """
-        name = hashlib.sha256(without_password(tracking_uri).encode()).hexdigest()[:12]
+        name = hashlib.sha256(without_secrets(tracking_uri).encode()).hexdigest()[:12]
         return cls(fit_folder / SPOOL / name, tracking_uri, artifact_root)
 
     @classmethod
@@ -140,7 +140,7 @@ class Spool:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = {
-            "tracking_uri": without_password(self.tracking_uri),
+            "tracking_uri": without_secrets(self.tracking_uri),
             "artifact_root": None if self.artifact_root is None else str(self.artifact_root),
         }
         part = self.folder / f"{_STORE}.{os.getpid()}.part"
@@ -257,11 +257,6 @@ class Spool:
 def spools_below(output_dir: Path) -> list[Path]:
     """The folders of all spools of an output folder, in the order of the fits' names."""
     return sorted(file.parent for file in output_dir.glob(f"*/{SPOOL}/*/{_STORE}"))
-
-
-def without_password(uri: str) -> str:
-    """A store's URI as it may be shown: what stands between ``//`` and ``@`` is a secret."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _parsed(text: bytes) -> dict[str, Any]:

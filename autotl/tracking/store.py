@@ -6,7 +6,6 @@ Runs are addressed by their ids through the client; MLflow's global active run i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from autotl.naming import is_url
 from autotl.tracking.artifacts import upload
 from autotl.tracking.base import Dataset
-from autotl.tracking.database import make_whole
+from autotl.tracking.connection import connect
 from autotl.tracking.limits import (
     MAX_PARAM_CHARS,
     MAX_TAG_CHARS,
@@ -36,7 +35,6 @@ ID_TAG = "autotl.id"
 """Holds the id that a run was given before the store had it, and by which it is found again."""
 VERDICTS = ("finalist", "winner")
 """Tags of trials that are set when a fit has decided."""
-_DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
 _LONG_VALUES = "long_values"
 """The folder of artifacts that hold in full what is too long for a parameter or a tag."""
 _COLUMNS = [
@@ -45,9 +43,6 @@ _COLUMNS = [
 ]
 """The schema of any data set here, in MLflow's words."""
 _MAX_DATASET_NAME_CHARS, _MAX_DIGEST_CHARS, _MAX_PROFILE_CHARS = 500, 36, 1_000_000
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""MLflow's own patience with a server that is down is four minutes; here, asking again is the
-sender's part."""
 _REFUSALS = {
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
@@ -245,7 +240,7 @@ class MlflowStore:
     def _do(self, action: Callable[[MlflowClient], T]) -> T:
         try:
             if self._client is None:
-                self._client = _connect(self.tracking_uri)
+                self._client = connect(self.tracking_uri)
             return action(self._client)
         except Exception as error:  # a store may raise anything
             is_refused = getattr(error, "error_code", "") in _REFUSALS
@@ -267,40 +262,6 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def load(tracking_uri: str) -> None:
-    """Import what a store of that kind needs; importing is no work for a thread on the side."""
-    _prepare()
-    import mlflow.tracking
-
-    if _is_database(tracking_uri):
-        import mlflow.store.tracking.sqlalchemy_store
-    else:
-        import mlflow.store.tracking.rest_store  # noqa: F401
-
-
-def _prepare() -> None:
-    import logging
-
-    for name, value in {"MLFLOW_DISABLE_TELEMETRY": "true", **_PATIENCE}.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store").setLevel(logging.WARNING)
-    # It prints the traceback of each error that it raises; whoever catches it tells it once.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-
-
-def _is_database(tracking_uri: str) -> bool:
-    return tracking_uri.partition(":")[0].partition("+")[0] in _DATABASES
-
-
-def _connect(tracking_uri: str) -> MlflowClient:
-    _prepare()
-    _try_database(tracking_uri)
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri)
-
-
 def _log_batch(
     run_id: str,
     metrics: list[Metric],
@@ -313,27 +274,6 @@ def _log_batch(
 
 def _log_text(run_id: str, text: str, file: str, client: MlflowClient) -> None:
     client.log_text(run_id, text, file)
-
-
-def _try_database(tracking_uri: str) -> None:
-    """Read a database's tables once: MLflow would try for two minutes before it gives up.
-
-    One that is a file is made first, as a whole.
-    """
-    if not _is_database(tracking_uri):
-        return
-    from sqlalchemy import create_engine, inspect, make_url
-
-    url = make_url(tracking_uri)
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-        file = Path(str(url.database))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        make_whole(file)
-    engine = create_engine(url)
-    try:
-        inspect(engine).get_table_names()
-    finally:
-        engine.dispose()
 
 
 def _experiment(client: MlflowClient, artifact_root: Path | None) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotl.errors import InputError
+from autotl.naming import without_secrets
 from autotl.tracking.delivery import Delivery
-from autotl.tracking.spool import Spool, spools_below, without_password
+from autotl.tracking.spool import Spool, spools_below
 from autotl.tracking.store import MlflowStore, StoreError
 
 
@@ -59,10 +60,10 @@ def sync(output_dir: Path, tracking_uri: str | None = None) -> Iterator[Synced]:
         )
     known = [uri for uri in (tracking_uri, os.environ.get("MLFLOW_TRACKING_URI")) if uri]
     spools = [_read(folder, known) for folder in folders]
-    uris = sorted({without_password(spool.tracking_uri) for spool in spools})
-    if tracking_uri is not None and without_password(tracking_uri) not in uris:
+    uris = sorted({without_secrets(spool.tracking_uri) for spool in spools})
+    if tracking_uri is not None and without_secrets(tracking_uri) not in uris:
         raise InputError(
-            f"no fit in {str(output_dir)!r} was recorded in {without_password(tracking_uri)!r}, "
+            f"no fit in {str(output_dir)!r} was recorded in {without_secrets(tracking_uri)!r}, "
             f"only in {', '.join(map(repr, uris))}"
         )
     stores: dict[str, MlflowStore] = {}
@@ -76,7 +77,7 @@ def sync(output_dir: Path, tracking_uri: str | None = None) -> Iterator[Synced]:
 
 def _read(folder: Path, known: list[str]) -> Spool:
     spool = Spool.read(folder)
-    uri = next((uri for uri in known if without_password(uri) == spool.tracking_uri), None)
+    uri = next((uri for uri in known if without_secrets(uri) == spool.tracking_uri), None)
     return spool if uri is None else Spool(folder, uri, spool.artifact_root)
 
 
@@ -90,12 +91,12 @@ def _send(spool: Spool, store: MlflowStore, away: dict[str, str]) -> Synced:
                 while n := delivery.step():
                     n_sent, n_refused = n_sent + n, delivery.n_refused
         except StoreError as failure:
-            error = away[spool.tracking_uri] = without_password(str(failure))
+            error = away[spool.tracking_uri] = without_secrets(str(failure))
         except (InputError, OSError) as failure:
             error = str(failure)
     return Synced(
         fit=spool.base.name,
-        store=without_password(spool.tracking_uri),
+        store=without_secrets(spool.tracking_uri),
         n_sent=n_sent - n_refused,
         n_left=spool.n_unsent(),
         n_refused=n_refused,

@@ -38,6 +38,13 @@ def test_folds_share_training_samples(pair, labels):
     assert error == pytest.approx(math.sqrt((1 + 1 / 4) * plain))
 
 
+def test_models_learn_from_what_they_are_not_validated_on(pair, labels):
+    more = np.concatenate([labels, np.zeros(600, dtype=np.int64)])
+    assert Comparison(pair, more, ACCURACY).n_trained(pair[0]) == 600
+    assert Comparison(pair, labels, ACCURACY).n_trained(pair[0]) == 0
+    assert Comparison(pair, labels, ACCURACY, n_folds=5).n_trained(pair[0]) == 320
+
+
 def test_the_deviation_between_seeds_enters_by_the_number_of_seeds(pair, labels, make_record):
     first, second = pair
     repeats = [

@@ -116,7 +116,7 @@ def test_other_errors_surface_at_once() -> None:
     ("url", "message"),
     [
         ("nonsense", "must be a URL such as postgresql"),
-        ("postgresql://u:secret@127.0.0.1:9/o", r"postgresql://127.0.0.1:9/o.*start the server"),
+        ("postgresql://u:secret@127.0.0.1:9/o", r"postgresql://u@127.0.0.1:9/o.*start the server"),
         ("postgresql+nodriver://u:secret@h/o", "must be a URL|can't be opened"),
         ("sqlite:////no/such/folder/optuna.db", "can't be opened: unable to open database file"),
     ],

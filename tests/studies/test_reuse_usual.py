@@ -42,20 +42,6 @@ class Losses(SilentReporter):
             self.losses.append(metrics["train_loss"])
 
 
-@pytest.fixture(scope="module")
-def folder(
-    tmp_path_factory: pytest.TempPathFactory,
-    pictures: NDArray[np.uint8],
-    picture_labels: NDArray[np.int64],
-) -> Path:
-    """The tiny problem as PNG files at the network's size."""
-    root = tmp_path_factory.mktemp("pictures")
-    for i, (picture, label) in enumerate(zip(pictures, picture_labels, strict=True)):
-        (root / f"class{label}").mkdir(exist_ok=True)
-        Image.fromarray(picture).save(root / f"class{label}" / f"{i:03d}.png")
-    return root
-
-
 @pytest.fixture
 def task(
     make_task: Callable[..., Task],

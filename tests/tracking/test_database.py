@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from autotl.tracking.connection import load
 from autotl.tracking.database import make_whole
-from autotl.tracking.store import MlflowStore, load
+from autotl.tracking.store import MlflowStore
 
 
 def execute(file: Path, *statements: str) -> None:

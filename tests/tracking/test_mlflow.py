@@ -273,16 +273,6 @@ def test_a_disk_that_fails_warns_once(uri: str, tmp_path: Path) -> None:
         fit.end("complete")
 
 
-def test_the_user_s_own_patience_is_respected(
-    monkeypatch: pytest.MonkeyPatch, uri: str, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
-    MlflowFitRun.start(uri, "a fit", tmp_path).end("complete")
-    import os
-
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "5"
-
-
 def test_nothing_tells_the_password(tmp_path: Path) -> None:
     uri = "http://me:secret@127.0.0.1:9"
     with warned() as messages:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from autotl.errors import InputError
-from autotl.tracking.spool import BeingSentError, Spool, spools_below, without_password
+from autotl.tracking.spool import BeingSentError, Spool, spools_below
 
 
 @pytest.fixture
@@ -166,16 +166,3 @@ def test_first_run(spool: Spool) -> None:
     assert spool.first_run() == ""
     spool.append([{"do": "tags", "run": "x"}, {"do": "fit", "run": "a"}, {"do": "fit", "run": "b"}])
     assert spool.first_run() == "a"
-
-
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("http://me:secret@host:5000/a@b", "http://host:5000/a@b"),
-        ("postgresql+psycopg://u:p%40@db/x", "postgresql+psycopg://db/x"),
-        ("sqlite:////a/b@c.db", "sqlite:////a/b@c.db"),
-        ("http://host", "http://host"),
-    ],
-)
-def test_passwords_are_not_shown(uri: str, shown: str) -> None:
-    assert without_password(uri) == shown
