@@ -35,7 +35,7 @@ def seconds_to_first_model(
         repeats: rounds, in turn, each in an empty folder.
     """
     speed, device = task.speeds[backbone.name], task.device
-    samples = np.arange(len(table))
+    samples = np.random.default_rng(0).permutation(len(table))  # folds are of unsorted ones
 
     def decoded(folder: str) -> PixelViews:
         _, store = decode_table(table, backbone.image_size, DiskQuota(Path(folder), 10**10))
@@ -49,7 +49,7 @@ def seconds_to_first_model(
                 views, task.speeds, device, DiskQuota(Path(folder), 10**10), 10**9
             )
             own = Task(
-                labels=table.labels,
+                labels=table.labels[samples],
                 n_classes=task.n_classes,
                 folds=task.folds,
                 metric=task.metric,
