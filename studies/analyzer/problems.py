@@ -55,6 +55,14 @@ def pictures_of(name: str, image_size: int, n_pictures: int) -> np.ndarray | Non
     if name == "drawn":
         images, _ = training_images(EMBEDDED_FILE, -(-n_pictures // 1_000), workers=2)
         return images[np.random.default_rng(0).permutation(len(images))[:n_pictures]]
+    found = labelled_pictures_of(name, image_size, n_pictures)
+    return None if found is None else found[0]
+
+
+def labelled_pictures_of(
+    name: str, image_size: int, n_pictures: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Pictures of a data set in random order and their labels, or None where it isn't there."""
     folder = SHARED / "data" / name
     if not folder.is_dir():
         return None
@@ -62,7 +70,7 @@ def pictures_of(name: str, image_size: int, n_pictures: int) -> np.ndarray | Non
     order = np.random.default_rng(0).permutation(len(table))[:n_pictures]
     with TemporaryDirectory() as cache:
         _, pixels = decode_table(table.take(order), image_size, DiskQuota(Path(cache), 10**10))
-        return pixels.view(np.arange(len(order)))[np.arange(len(order))]
+        return pixels.view(np.arange(len(order)))[np.arange(len(order))], table.labels[order]
 
 
 def moments_of(backbone: Backbone, pictures: np.ndarray) -> list[LayerMoments]:
@@ -75,12 +83,12 @@ def moments_of(backbone: Backbone, pictures: np.ndarray) -> list[LayerMoments]:
 
 @contextmanager
 def new_store(backbone: Backbone, view: PixelView) -> Iterator[ActivationStore]:
-    """An empty store with room on disk."""
+    """An empty store with room on disk, which runs networks as ``analyze`` does on a CPU."""
     unmeasured = (0.0,) * (backbone.num_stages + 1)
     with TemporaryDirectory() as folder:
         yield ActivationStore(
             lambda size: view,
-            {backbone.name: Speed("fp32", False, unmeasured, unmeasured)},
+            {backbone.name: Speed("fp32", True, unmeasured, unmeasured)},
             torch.device("cpu"),
             DiskQuota(Path(folder), 10**10),
         )
