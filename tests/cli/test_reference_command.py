@@ -81,6 +81,7 @@ def test_elsewhere_it_says_how_it_is_used(
         (["embedded", "I", "--output", "a.npz"], "must end in .safetensors"),
         (["embedded", "I", "--output", "/absent/a.safetensors"], "no such folder"),
         (["embedded", "I", "--device", "tpu"], "tpu"),
+        (["embedded", "I"], "aren't replaced; name another file with --output"),
         (["resnet10t@W", "FEW"], "at least 100 pictures, got 6"),
     ],
 )
