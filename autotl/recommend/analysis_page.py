@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotl.analysis import foretold
-from autotl.analysis.analysis import SCORE_TITLES, Analysis
+from autotl.analysis.analysis import SCORE_TITLES, Analysis, of_groups
 from autotl.analysis.capacity import Capacity
 from autotl.analysis.feature_map import FeatureMap
 from autotl.analysis.landmarks import landmarks_for
@@ -144,6 +144,7 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
         "of_similarity": foretold.OF_SIMILARITY,
         "of_curve": foretold.OF_LEARNING_CURVE,
         "of_size": foretold.OF_SIZE,
+        "of_groups": of_groups(profile),
         **_map(contents.feature_map, profile, names),
         **_sufficiency(profile, names),
         **_transferability(profile.backbones, names),

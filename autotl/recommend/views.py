@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from autotl.analysis.profile import DatasetProfile
+from autotl.analysis.similarity import DomainSimilarity
 from autotl.metrics import METRICS
 from autotl.recommend import charts
 from autotl.recommend.decision import Decision
@@ -221,6 +222,16 @@ def backbones(profile: DatasetProfile) -> list[dict[str, str]]:
                 if similarity.distance is None
                 else f"{similarity.distance:.3f}",
                 "similarity": words,
+                "reference": _from_reference(similarity),
             }
         )
     return rows
+
+
+def _from_reference(similarity: DomainSimilarity) -> str:
+    """The distances from reference statistics, or why there are none."""
+    source = similarity.source
+    if source is None:
+        return similarity.note or "no reference"
+    told = f"Fréchet {source.frechet:.2f}"
+    return told if source.prototypes is None else f"{told}, classes {source.prototypes:.2f}"
