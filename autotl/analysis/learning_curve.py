@@ -207,7 +207,9 @@ def _curve_and_law(
     sizes = np.unique([int(share * n_train) for share in SHARES])
     sizes = sizes[sizes >= max(n_classes, _MIN_TRAIN // 2)]
     if len(sizes) < _MIN_POINTS:
-        return unknown(f"{n_train} samples of {n_classes} classes are too few to leave some out")
+        return unknown(
+            f"{n_train:,} samples of {n_classes:,} classes are too few to leave some out"
+        )
     validation = _fewer(validation, n_classes, seed)
     right = accuracies(features, labels, train, validation, sizes, seed)
     error = 1 - right.mean(axis=(0, 2))
