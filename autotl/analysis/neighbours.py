@@ -38,8 +38,8 @@ def k_nn_accuracy(
 
     Returns:
         In ``[0, 1]``. A class's only sample is always wrong; so are those of a class of three, by
-        five neighbours, where all three others are of one class, however far. Constant features: the
-        share of the commonest class.
+        five neighbours, where the other three are of one class, however far. Constant features:
+        the share of the commonest class.
     """
     data = labelled(features, labels)
     return float("nan") if data is None else k_nn_of(data, n_neighbours, seed)
