@@ -9,6 +9,7 @@ from typing import Any
 
 from autotl.analysis import foretold
 from autotl.analysis.best_bet import best_bet
+from autotl.analysis.capacity import short_ratio
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.ranking import RankedBackbone
 from autotl.analysis.rules import PRACTICES, triggered
@@ -63,7 +64,7 @@ class Analysis:
         for name, backbone in self.profile.backbones.items():
             lines.append(
                 f"backbone {name}: {_similarity(backbone.similarity)}; "
-                f"{backbone.samples_per_parameter:.2g} samples per parameter"
+                f"{short_ratio(backbone.samples_per_parameter)} samples per parameter"
             )
         if self.profile.best_similarity is not None:
             lines.append(f"  {foretold.OF_SIMILARITY}")
@@ -113,7 +114,9 @@ def _size_lines(profile: DatasetProfile) -> list[str]:
         lines.append(f"  {foretold.OF_LEARNING_CURVE}")
     for name, capacity in sufficiency.capacity.items():
         ratios = capacity.samples_per_parameter(size.n_samples)
-        told = ", ".join(f"{strategy} {values[0]:.2g}" for strategy, values in ratios.items())
+        told = ", ".join(
+            f"{strategy} {short_ratio(values[0])}" for strategy, values in ratios.items()
+        )
         lines.append(f"samples per trainable parameter with {name}: {told}")
     return [*lines, f"  {foretold.OF_SIZE}"] if sufficiency.capacity else lines
 
