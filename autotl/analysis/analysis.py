@@ -216,6 +216,7 @@ def of_groups(profile: DatasetProfile) -> str:
         f"{value:.2f} with {BackboneName.of(name).without_file}"
         for name, backbone in profile.backbones.items()
         if (value := backbone.transferability.new_groups_accuracy) is not None
+        and math.isfinite(value)
     ]
     told = "Accuracies hold for more pictures of the same groups"
     if not known:

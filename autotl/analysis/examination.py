@@ -106,13 +106,13 @@ def examine(
         )
         return similarity, Transferability(reason=told)
     similarity = _with_reference(similarity, backbone, features, labels[measured])
-    distinct = np.arange(len(measured))
     if pictures is not None:
         distinct = np.sort(np.unique(pictures[measured], return_index=True)[1])
-    found = score(features[distinct], labels[measured[distinct]], rng)
+        if len(distinct) < len(measured):
+            features, measured = features[distinct], measured[distinct]
+    found = score(features, labels[measured], rng)
     if found.scores:
-        scored = measured[distinct]
-        fitted = scored[stratified_rows(labels[scored], MAX_SCORED, rng)]
+        fitted = measured[stratified_rows(labels[measured], MAX_SCORED, rng)]
         accuracy = linear_accuracy(backbone, store, labels, fitted)
         found = replace(found, scores={**found.scores, LINEAR: accuracy})
         if groups is not None:

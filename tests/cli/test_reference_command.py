@@ -100,6 +100,17 @@ def test_what_is_wrong_is_said(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("output", [[], ["--output", "a.safetensors"]])
+def test_a_closed_folder_is_told_before_anything_is_measured(
+    output: list[str], call: Call, images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    result = call(f"resnet10t@{weights}", images, "--quiet", *output)
+    assert result.exit_code == 2
+    assert "closed to you; name another file with --output" in result.stderr.replace("\n", " ")
+    assert "decoding" not in result.stderr
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from autotl.cli import app\n"
