@@ -196,8 +196,9 @@ def make_profile(
     development, labels = split.development, task.labels
     affordable = affordable_pictures(task.speeds, search_s, only_measured=only_measured)
     noted = looked.noted(development[split.folds[0].train])
-    examined = _examine(task, affordable, noted)
     shown = duplicate_groups(pictures.digests.tolist(), links=looked.links)[development]
+    groups = None if table.groups is None else task.groups
+    examined = _examine(task, affordable, noted, shown, groups)
     return DatasetProfile(
         size=measure_size(
             labels,
@@ -230,11 +231,16 @@ def make_profile(
         ),
         ranking=ranking,
         not_looked_for=looked.not_looked_for,
+        has_groups=table.groups is not None,
     )
 
 
 def _examine(
-    task: Task, affordable: float, noted: Mapping[str, list[LayerMoments]]
+    task: Task,
+    affordable: float,
+    noted: Mapping[str, list[LayerMoments]],
+    pictures: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
 ) -> dict[str, tuple[DomainSimilarity, Transferability]]:
     """Each backbone against the data set."""
     return {
@@ -246,6 +252,8 @@ def _examine(
             max_images=int(min(MAX_IMAGES, affordable)),
             seed=task.seed,
             noted=noted.get(name),
+            pictures=pictures,
+            groups=groups,
         )
         for name, backbone in task.backbones.items()
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from autotl.analysis import foretold
 from autotl.analysis.best_bet import best_bet
+from autotl.analysis.capacity import short_ratio
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
 from autotl.analysis.ranking import RankedBackbone
 from autotl.analysis.rules import PRACTICES, triggered
@@ -63,11 +64,13 @@ class Analysis:
         for name, backbone in self.profile.backbones.items():
             lines.append(
                 f"backbone {name}: {_similarity(backbone.similarity)}; "
-                f"{backbone.samples_per_parameter:.2g} samples per parameter"
+                f"{short_ratio(backbone.samples_per_parameter)} samples per parameter"
             )
         if self.profile.best_similarity is not None:
             lines.append(f"  {foretold.OF_SIMILARITY}")
         lines += _table(self.profile.backbones)
+        if any(b.transferability.scores for b in self.profile.backbones.values()):
+            lines.append(f"  {of_groups(self.profile)}")
         lines.append(
             f"best bet without training: {self.strategy} with {self.backbone} ({self.reason}); "
             f"{foretold.OF_BEST_BET}"
@@ -86,8 +89,9 @@ def _size_lines(profile: DatasetProfile) -> list[str]:
     size, sufficiency = profile.size, profile.sufficiency
     lines = []
     if size.n_distinct is not None and size.n_distinct < size.n_samples:
+        pictures = "picture" if size.n_distinct == 1 else "pictures"
         lines.append(
-            f"{size.n_distinct:,} different pictures among the {size.n_samples:,} to learn from; "
+            f"{size.n_distinct:,} different {pictures} among the {size.n_samples:,} to learn from; "
             "the others are saved again, resized, mirrored or cropped"
         )
     lines += profile.not_looked_for
@@ -110,7 +114,9 @@ def _size_lines(profile: DatasetProfile) -> list[str]:
         lines.append(f"  {foretold.OF_LEARNING_CURVE}")
     for name, capacity in sufficiency.capacity.items():
         ratios = capacity.samples_per_parameter(size.n_samples)
-        told = ", ".join(f"{strategy} {values[0]:.2g}" for strategy, values in ratios.items())
+        told = ", ".join(
+            f"{strategy} {short_ratio(values[0])}" for strategy, values in ratios.items()
+        )
         lines.append(f"samples per trainable parameter with {name}: {told}")
     return [*lines, f"  {foretold.OF_SIZE}"] if sufficiency.capacity else lines
 
@@ -197,6 +203,25 @@ def _table(backbones: Mapping[str, BackboneProfile]) -> list[str]:
         "measured tasks it named the better of two backbones, where chance names half:"
     )
     return [title, *(f"  {row}" for row in rows), *reasons]
+
+
+def of_groups(profile: DatasetProfile) -> str:
+    """For which pictures the accuracies hold: a sentence."""
+    if not profile.has_groups:
+        return (
+            "Accuracies hold for more pictures like these; for those of new patients, speakers or "
+            "cameras say with --group (group=) which picture is whose."
+        )
+    known = [
+        f"{value:.2f} with {BackboneName.of(name).without_file}"
+        for name, backbone in profile.backbones.items()
+        if (value := backbone.transferability.new_groups_accuracy) is not None
+        and math.isfinite(value)
+    ]
+    told = "Accuracies hold for more pictures of the same groups"
+    if not known:
+        return f"{told}."
+    return f"{told}; for pictures of new groups the linear accuracy is {', '.join(known)}."
 
 
 def _figure(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from autotl.backbones.zoo import Backbone
@@ -70,3 +71,8 @@ def measure_capacity(backbone: Backbone, n_classes: int) -> Capacity:
             for depth in shorter
         ),
     )
+
+
+def short_ratio(value: float) -> str:
+    """Samples per parameter in two digits, ``4.9``, ``0.000065``: never with an exponent."""
+    return np.format_float_positional(value, 2, fractional=False, trim="-")

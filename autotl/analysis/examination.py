@@ -38,16 +38,19 @@ class Transferability:
         scores: by the names of :data:`~autotl.analysis.transferability.SCORES`, and
             :data:`LINEAR`; greater is better, and only the same score of the same data set
             compares.
-        n_samples: that were looked at, of the training part.
+        n_samples: that were looked at, of the training part: of copies of a picture one.
         accuracy_error: standard error of the k-NN accuracy, from so few samples (Agresti and Coull
             1998); that of the centroids' accuracy is about the same.
         reason: why there are no scores; empty otherwise.
+        new_groups_accuracy: :data:`LINEAR` where samples of one group (patient, speaker) don't
+            speak for each other; None: the samples come in no groups.
     """
 
     scores: Mapping[str, float] = field(default_factory=dict)
     n_samples: int = 0
     accuracy_error: float | None = None
     reason: str = ""
+    new_groups_accuracy: float | None = None
 
 
 def examine(
@@ -59,6 +62,8 @@ def examine(
     max_images: int = MAX_IMAGES,
     seed: int = 0,
     noted: Sequence[LayerMoments] | None = None,
+    pictures: NDArray[np.int64] | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[DomainSimilarity, Transferability]:
     """Similarity and transferability of a data set for a backbone.
 
@@ -75,6 +80,9 @@ def examine(
         max_images: the most to pass through the network.
         seed: of sampling.
         noted: what an earlier pass noted of training pictures; None: some are watched now.
+        pictures: ``(n_samples,) int64``, equal for samples that show the same picture, of which one
+            is scored: a copy would tell its copy's label. None: all differ.
+        groups: ``(n_samples,) int64``, of which group each sample is; None: they come in none.
     """
     rng = np.random.default_rng(seed)
     passed = np.arange(len(labels))
@@ -91,21 +99,42 @@ def examine(
     similarity = channel_similarity(moments or (), backbone.num_stages)
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
+        stage = _first_not_finite(backbone, store, measured[~finite][:1])
         told = (
-            f"the features of {int((~finite).sum()):,} of {len(features):,} pictures aren't finite"
+            f"the features of {int((~finite).sum()):,} of {len(features):,} pictures aren't finite,"
+            f" from stage {stage} of {backbone.num_stages} on"
         )
         return similarity, Transferability(reason=told)
     similarity = _with_reference(similarity, backbone, features, labels[measured])
+    if pictures is not None:
+        distinct = np.sort(np.unique(pictures[measured], return_index=True)[1])
+        if len(distinct) < len(measured):
+            features, measured = features[distinct], measured[distinct]
     found = score(features, labels[measured], rng)
     if found.scores:
         fitted = measured[stratified_rows(labels[measured], MAX_SCORED, rng)]
         accuracy = linear_accuracy(backbone, store, labels, fitted)
         found = replace(found, scores={**found.scores, LINEAR: accuracy})
+        if groups is not None:
+            accuracy = linear_accuracy(backbone, store, labels, fitted, groups)
+            found = replace(found, new_groups_accuracy=accuracy)
     return similarity, found
 
 
+def _first_not_finite(backbone: Backbone, store: ActivationStore, rows: NDArray[np.int64]) -> int:
+    """The first stage, from 1, whose features of these pictures aren't finite; the last is so."""
+    stages = range(1, backbone.num_stages + 1)
+    return next(
+        stage for stage in stages if not np.isfinite(store.features(backbone, [stage], rows)).all()
+    )
+
+
 def linear_accuracy(
-    backbone: Backbone, store: ActivationStore, labels: Labels, rows: NDArray[np.int64]
+    backbone: Backbone,
+    store: ActivationStore,
+    labels: Labels,
+    rows: NDArray[np.int64],
+    groups: NDArray[np.int64] | None = None,
 ) -> float:
     """How often a linear classifier is right on samples that it was fitted without.
 
@@ -117,12 +146,14 @@ def linear_accuracy(
         store: of the development samples.
         labels: ``(n_samples,) int64``, of the development samples.
         rows: ``(n,) int64``, ascending, the samples that are looked at.
+        groups: ``(n_samples,) int64``, samples that are left out together; None: one by one.
     """
     depths = range(max(1, backbone.num_stages - 3), backbone.num_stages + 1)
     features = store.features(backbone, depths, rows)
     if not np.isfinite(features).all():
         return float("nan")
-    return float(left_out_right(features, labels[rows]).mean())
+    together = None if groups is None else groups[rows]
+    return float(left_out_right(features, labels[rows], together).mean())
 
 
 def _with_reference(
@@ -158,8 +189,12 @@ def score(features: Features, labels: Labels, rng: np.random.Generator) -> Trans
         features, labels = features[kept], labels[kept]
     rows = stratified_rows(labels, MAX_SCORED, rng)
     features, labels = features[rows], labels[rows]
-    if len(rows) < 2 or len(np.unique(labels)) < 2:
-        return Transferability(reason="fewer than two samples or two classes")
+    counts = np.unique(labels, return_counts=True)[1]
+    if len(counts) < 2 or counts.max() < 2:
+        few = (
+            "classes of different pictures" if len(counts) < 2 else "different pictures of a class"
+        )
+        return Transferability(reason=f"fewer than two {few}")
     scores = score_all(features, labels)
     p = (scores["k_nn_accuracy"] * len(rows) + 2) / (len(rows) + 4)
     return Transferability(scores, len(rows), float(np.sqrt(p * (1 - p) / (len(rows) + 4))))

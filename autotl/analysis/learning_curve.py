@@ -40,6 +40,7 @@ class LearningCurve:
         reason: why the gain is unknown; empty where it is known.
         fitted: the power law from the first point to twice ``n_train``, evenly in the logarithm:
             samples, median accuracy, and its central 95 %; empty where no curve could be fitted.
+        n_sampled: training samples that the points are parts of, where that isn't all; else None.
     """
 
     n_samples: tuple[int, ...] = ()
@@ -49,15 +50,20 @@ class LearningCurve:
     interval: tuple[float, float] | None = None
     reason: str = ""
     fitted: tuple[tuple[float, float, float, float], ...] = ()
+    n_sampled: int | None = None
 
     def __str__(self) -> str:
         if self.gain is None or self.interval is None:
-            return f"what more labels would bring is unknown ({self.reason})"
-        low, high = (f"{100 * bound:+.1f}" for bound in self.interval)
-        return (
-            f"twice as many labels would bring about {100 * self.gain:+.1f} points of accuracy "
-            f"[{low}, {high}]"
-        )
+            told = f"what more labels would bring is unknown ({self.reason})"
+        else:
+            low, high = (f"{100 * bound:+.1f}" for bound in self.interval)
+            told = (
+                f"twice as many labels would bring about {100 * self.gain:+.1f} points of accuracy "
+                f"[{low}, {high}]"
+            )
+        if self.n_sampled is None:
+            return told
+        return f"{told}, by a sample of {self.n_sampled:,} of the {self.n_train:,} to learn from"
 
 
 def measure_learning_curve(
@@ -95,18 +101,17 @@ def measure_learning_curve(
     """
     n = len(train) if n_train is None else n_train
     curve, law = _curve_and_law(features, labels, train, validation, seed)
+    curve = replace(curve, n_train=n, n_sampled=len(train) if len(train) < n else None)
     if law is None:
-        return replace(curve, n_train=n)
+        return curve
     gain, low, high = law.quantiles(law.error(float(n)) - law.error(2.0 * n))
     known = high - low <= MAX_WIDTH
     reason = "" if known else f"it may be {100 * low:+.1f} to {100 * high:+.1f} points"
-    return LearningCurve(
-        curve.n_samples,
-        curve.accuracy,
-        n,
-        gain if known else None,
-        (low, high),
-        reason,
+    return replace(
+        curve,
+        gain=gain if known else None,
+        interval=(low, high),
+        reason=reason,
         fitted=tuple(
             (float(size), *law.quantiles(1 - law.error(float(size))))
             for size in np.geomspace(curve.n_samples[0], 2 * n, _N_FITTED)
@@ -202,7 +207,9 @@ def _curve_and_law(
     sizes = np.unique([int(share * n_train) for share in SHARES])
     sizes = sizes[sizes >= max(n_classes, _MIN_TRAIN // 2)]
     if len(sizes) < _MIN_POINTS:
-        return unknown(f"{n_train} samples of {n_classes} classes are too few to leave some out")
+        return unknown(
+            f"{n_train:,} samples of {n_classes:,} classes are too few to leave some out"
+        )
     validation = _fewer(validation, n_classes, seed)
     right = accuracies(features, labels, train, validation, sizes, seed)
     error = 1 - right.mean(axis=(0, 2))

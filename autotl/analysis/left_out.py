@@ -16,6 +16,8 @@ from autotl.analysis.moments import (
 
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
 """To choose from, in units of the mean eigenvalue of the samples' Gram matrix."""
+_ROUNDING = 1e-9
+"""Answers that differ by less from the classes' shares tell nothing: those are told."""
 
 
 def left_out_right(
@@ -111,7 +113,8 @@ def _at_shares_of_all(said: Matrix, shares: Matrix, rest: Matrix) -> Matrix:
     ratio = np.divide(
         shares * (1.0 - shares), variance, out=np.zeros_like(variance), where=variance > 0
     )
-    found: Matrix = shares + np.sqrt(ratio) * (said - rest)
+    told = said - rest
+    found: Matrix = shares + np.sqrt(ratio) * np.where(np.abs(told) > _ROUNDING, told, 0.0)
     return found
 
 

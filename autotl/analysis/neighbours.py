@@ -37,8 +37,9 @@ def k_nn_accuracy(
         seed: of the choice of :data:`MAX_QUERIES` queries, where there are more samples.
 
     Returns:
-        In ``[0, 1]``. A class's only sample is always wrong. Constant features: the share of the
-        commonest class.
+        In ``[0, 1]``. A class's only sample is always wrong; so are those of a class of three, by
+        five neighbours, where the other three are of one class, however far. Constant features:
+        the share of the commonest class.
     """
     data = labelled(features, labels)
     return float("nan") if data is None else k_nn_of(data, n_neighbours, seed)

@@ -55,6 +55,7 @@ class DatasetProfile:
         ranking: what chose these candidates out of more, the dropped ones included; empty: there
             were no more.
         not_looked_for: near-duplicates that weren't looked for, and why, a sentence each.
+        has_groups: whether the samples came in groups (patients, cameras) that no split divides.
     """
 
     size: SizeProfile
@@ -66,6 +67,7 @@ class DatasetProfile:
     sufficiency: Sufficiency | None = None
     ranking: tuple[RankedBackbone, ...] = ()
     not_looked_for: tuple[str, ...] = ()
+    has_groups: bool = False
 
     @property
     def best_similarity(self) -> float | None:

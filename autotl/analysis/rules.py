@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autotl.analysis.capacity import short_ratio
 from autotl.analysis.profile import DatasetProfile
 
 FEW_SAMPLES = 1_000
@@ -91,7 +92,7 @@ def _close(profile: DatasetProfile) -> str | None:
 
 def _overfits(profile: DatasetProfile) -> str | None:
     ratio = max(candidate.samples_per_parameter for candidate in profile.backbones.values())
-    return f"{ratio:.2g} samples per parameter" if ratio < 0.1 else None
+    return f"{short_ratio(ratio)} samples per parameter" if ratio < 0.1 else None
 
 
 def _always(profile: DatasetProfile) -> str:

@@ -185,8 +185,10 @@ def trans_rate(
         seed: of the dealing.
 
     Returns:
-        Around 0 for labels that the features know nothing of; constant features: 0. Invariant to
-        rotations, shifts and one scale of all features.
+        Around 0 for labels that the features know nothing of; constant features: 0. Also around 0
+        for two classes of equal size and spread, however far apart: they lie on either side of the
+        common mean, and either has the whole set's rate. Invariant to rotations, shifts and one
+        scale of all features.
     """
     return _of(lambda data: _trans_rate(data, distortion, seed), features, labels)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from autotl.cli import options
 from autotl.cli.display import watching
 from autotl.cli.terminal import errors_to_exits, own_warnings, result_console, show, write_json
 from autotl.errors import InputError
+from autotl.naming import BackboneName
 
 _SUFFIX = ".safetensors"
 
@@ -39,7 +41,8 @@ def reference(
         typer.Option(
             "--output",
             metavar="FILE",
-            help="Where to write, ending in .safetensors. Beside the weights, where it is used.",
+            help="Where to write, ending in .safetensors; what is there is replaced. Beside the "
+            "weights, where it is used.",
         ),
     ] = None,
     image: options.Image = None,
@@ -58,13 +61,23 @@ def reference(
     if isinstance(config.backbones, str) or len(config.backbones) != 1:
         raise InputError(f"give one backbone by its name, got {backbone!r}")
     require(images)
+    name = BackboneName.of(config.backbones[0])
     if output is not None:
         _check(output.expanduser())
+    elif name.file:
+        _check_folder(Path(name.file).expanduser().absolute().parent)
     with watching(quiet) as progress, own_warnings(progress.note, debug):
         progress.phase("start")
         from autotl.analysis.reference import place_of
+        from autotl.backbones.zoo import EMBEDDED
         from autotl.references import make_reference
 
+        is_embedded = name.base == EMBEDDED
+        if is_embedded and output is None:
+            raise InputError(
+                f"the reference statistics that come with {EMBEDDED!r} aren't replaced; name "
+                "another file with --output"
+            )
         opened, made = make_reference(
             config.backbones[0],
             images,
@@ -83,7 +96,9 @@ def reference(
         f"reference statistics of {summary['n_samples']:,} pictures of {summary['n_classes']:,} "
         f"classes: {file}"
     )
-    if own_place is not None and file.absolute() != own_place.absolute():
+    if is_embedded:
+        text += f"\nanalyze and fit use those that come with {EMBEDDED!r}"
+    elif own_place is not None and file.absolute() != own_place.absolute():
         text += f"\nanalyze and fit use them once they are called {own_place}"
     show(result_console(as_json), text)
     if as_json:
@@ -102,3 +117,17 @@ def _check(file: Path) -> None:
         raise InputError(f"--output: no such folder: {file.absolute().parent}")
     if file.is_dir():
         raise InputError(f"--output: {str(file)!r} is a folder")
+    _check_folder(file.absolute().parent)
+
+
+def _check_folder(folder: Path) -> None:
+    """See that a file can be made in a folder, where there is one.
+
+    Raises:
+        InputError: if not.
+    """
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise InputError(
+            f"reference statistics can't be written to the folder {str(folder)!r}, which is closed "
+            "to you; name another file with --output"
+        )

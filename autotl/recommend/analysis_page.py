@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotl.analysis import foretold
-from autotl.analysis.analysis import Analysis
+from autotl.analysis.analysis import Analysis, of_groups
 from autotl.analysis.feature_map import FeatureMap
 from autotl.analysis.profile import DatasetProfile
 from autotl.analysis.rules import CLOSE_SIMILARITY, FAR_SIMILARITY, PRACTICES, RULES
@@ -141,6 +141,7 @@ def _view(contents: AnalysisContents) -> dict[str, Any]:
         "of_similarity": foretold.OF_SIMILARITY,
         "of_curve": foretold.OF_LEARNING_CURVE,
         "of_size": foretold.OF_SIZE,
+        "of_groups": of_groups(profile),
         **analysis_views.map_of_features(contents.feature_map, profile, names),
         **analysis_views.sufficiency(profile, names),
         **analysis_views.transferability(profile.backbones, names),

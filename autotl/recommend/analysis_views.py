@@ -9,7 +9,7 @@ import numpy as np
 
 from autotl.analysis import foretold
 from autotl.analysis.analysis import SCORE_TITLES
-from autotl.analysis.capacity import Capacity
+from autotl.analysis.capacity import Capacity, short_ratio
 from autotl.analysis.feature_map import FeatureMap
 from autotl.analysis.landmarks import landmarks_for
 from autotl.analysis.profile import BackboneProfile, DatasetProfile
@@ -124,7 +124,7 @@ def _capacity(capacity: Capacity, n_samples: int) -> list[dict[str, str]]:
             "colour": charts.colour_of(strategy),
             "what": what,
             "n_parameters": short_count(count),
-            "ratio": f"{ratio:.2g}",
+            "ratio": short_ratio(ratio),
         }
         for strategy, names in named.items()
         for index, (what, count, ratio) in enumerate(

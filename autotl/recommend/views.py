@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from autotl.analysis.capacity import short_ratio
 from autotl.analysis.profile import DatasetProfile
+from autotl.analysis.similarity import DomainSimilarity
 from autotl.metrics import METRICS
 from autotl.recommend import charts
 from autotl.recommend.decision import Decision
@@ -216,11 +218,21 @@ def backbones(profile: DatasetProfile) -> list[dict[str, str]]:
                 "n_parameters": short_count(backbone.n_parameters),
                 "num_stages": str(backbone.num_stages),
                 "image_size": f"{backbone.image_size} px",
-                "ratio": f"{backbone.samples_per_parameter:.2g}",
+                "ratio": short_ratio(backbone.samples_per_parameter),
                 "distance": UNKNOWN
                 if similarity.distance is None
                 else f"{similarity.distance:.3f}",
                 "similarity": words,
+                "reference": _from_reference(similarity),
             }
         )
     return rows
+
+
+def _from_reference(similarity: DomainSimilarity) -> str:
+    """Fréchet and class distance from reference statistics, or why there is none."""
+    source = similarity.source
+    if source is None:
+        return similarity.note or UNKNOWN
+    told = f"{source.frechet:.2f}"
+    return told if source.prototypes is None else f"{told} ({source.prototypes:.2f})"

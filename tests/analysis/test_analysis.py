@@ -86,6 +86,19 @@ def test_text_shows_a_column_per_backbone(make_profile: MakeProfile) -> None:
     assert "no scores for two@/weights/two.safetensors: features aren't finite" in told
 
 
+def test_text_says_for_which_pictures_accuracies_hold(make_profile: MakeProfile) -> None:
+    profile = make_profile("one@/weights/one.pt")
+    assert "--group" not in str(analyse(profile))  # without scores there is nothing to say
+    (name,) = profile.backbones
+    scores = Transferability({"linear_accuracy": 0.9}, 90, new_groups_accuracy=0.456)
+    scored = replace(profile.backbones[name], transferability=scores)
+    profile = replace(profile, backbones={name: scored})
+    assert "new patients, speakers or cameras say with --group" in str(analyse(profile))
+    told = str(analyse(replace(profile, has_groups=True)))
+    assert "for pictures of new groups the linear accuracy is 0.46 with one." in told
+    assert "--group" not in told
+
+
 def test_text_tells_what_the_backbones_were_chosen_by(make_profile: MakeProfile) -> None:
     profile = make_profile("one")
     assert "were kept" not in str(analyse(profile))

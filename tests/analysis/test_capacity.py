@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotl.analysis.capacity import measure_capacity
+from autotl.analysis.capacity import measure_capacity, short_ratio
 from autotl.backbones.zoo import Backbone
 
 
@@ -43,3 +43,10 @@ def test_ratios(backbone: Backbone) -> None:
     assert ratios["bottleneck"][0] == pytest.approx(99 / (3 * 33))
     assert len(ratios["finetune"]) == backbone.num_stages + 1
     assert len(ratios["scratch"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(4.92, "4.9"), (2.0, "2"), (0.000065, "0.000065"), (12345.0, "12000")]
+)
+def test_ratios_are_told_without_exponents(value: float, told: str) -> None:
+    assert short_ratio(value) == told

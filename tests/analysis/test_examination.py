@@ -186,8 +186,38 @@ def test_features_that_are_not_finite_are_told_with_the_layer(
     similarity, transferability = examined(with_backbone(make_task(), broken), broken)
     assert similarity.value is None
     assert "'layer3.0.bn1'" in similarity.reason
-    assert "features of 60 of 60 pictures aren't finite" in transferability.reason
+    assert "60 of 60 pictures aren't finite, from stage 4 of 5 on" in transferability.reason
     assert transferability.scores == {}
+
+
+def test_of_copies_of_a_picture_one_is_scored(
+    make_task: MakeTask, backbone: Backbone, pictures: NDArray[np.uint8]
+) -> None:
+    """Thirty pictures thrice, with labels drawn for each: a copy would tell its copy's label."""
+    labels = np.tile(np.random.default_rng(0).integers(2, size=30), 3)
+    copied = make_task(pixels=np.tile(pictures[:30], (3, 1, 1, 1)), labels=labels)
+    _, told = examined(copied, backbone, pictures=np.arange(90) % 30)
+    _, alone = examined(copied, backbone)
+    assert (told.n_samples, alone.n_samples) == (30, 60)
+    assert told.scores[LINEAR] < 0.7 < 0.9 < alone.scores[LINEAR]
+    _, none = examined(copied, backbone, pictures=np.zeros(90, np.int64))
+    assert none.reason == "fewer than two classes of different pictures"
+
+
+def test_groups_are_left_out_whole(
+    make_task: MakeTask, backbone: Backbone, pictures: NDArray[np.uint8]
+) -> None:
+    """Each group's pictures look alike and have one label, drawn for the group."""
+    groups = np.arange(90) // 6
+    labels = np.random.default_rng(0).permutation(15)[groups] % 3
+    alike = (0.1 * pictures + 0.9 * pictures[6 * groups]).astype(np.uint8)
+    task = make_task(pixels=alike, labels=labels)
+    _, found = examined(task, backbone, groups=groups)
+    assert found.new_groups_accuracy is not None
+    assert found.scores[LINEAR] > 0.9
+    assert found.new_groups_accuracy < 0.7
+    _, apart = examined(task, backbone)
+    assert (apart.scores, apart.new_groups_accuracy) == (found.scores, None)
 
 
 @pytest.mark.parametrize("value", [0, 128])

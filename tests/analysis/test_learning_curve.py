@@ -192,3 +192,11 @@ def test_nan_is_refused() -> None:
 def test_words() -> None:
     curve = LearningCurve((1, 2), (0.5, 0.6), 3, 0.021, (-0.001, 0.04))
     assert "about +2.1 points of accuracy [-0.1, +4.0]" in str(curve)
+    assert "sample" not in str(curve)
+
+
+@pytest.mark.parametrize("n", [8, 200])
+def test_words_of_a_sample(n: int) -> None:
+    features, labels, train, validation = clouds(n)
+    curve = measure_learning_curve(features, labels, train, validation, n_train=30_000)
+    assert str(curve).endswith(f", by a sample of {len(train):,} of the 30,000 to learn from")

@@ -124,11 +124,18 @@ def test_a_single_group_is_none(
     )
 
 
-@pytest.mark.parametrize("counts", [(30, 10), (10, 10, 10)])
+@pytest.mark.parametrize("counts", [(30, 10), (20, 20), (10, 10, 10)])
 def test_constant_features_tell_the_commonest_class(counts: tuple[int, ...]) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     found = left_out_right(np.ones((len(labels), 3), dtype=np.float32), labels)
     np.testing.assert_array_equal(found, labels == 0)
+
+
+def test_copies_under_both_labels_are_told_by_chance() -> None:
+    """Two pictures twenty times each, half of the copies of either under either label."""
+    features = np.repeat([[0.0, 1.0], [1.0, 0.0]], 20, axis=0).astype(np.float32)
+    picture, labels = np.arange(40) // 20, np.arange(40) % 2
+    assert left_out_right(features, labels, picture).mean() == 0.5
 
 
 def test_features_that_are_not_finite_are_refused() -> None:

@@ -216,6 +216,24 @@ def test_classes_apart_score_above_noisy_above_nothing(name: str, d: int) -> Non
     assert apart > noisy > nothing
 
 
+def test_two_equal_classes_are_one_to_trans_rate() -> None:
+    """As its docstring owns; a third class off their axis is seen."""
+    rng, labels = np.random.default_rng(0), np.arange(300) % 3
+    means = np.array([[8.0, 0.0], [-8.0, 0.0], [0.0, 16.0]])
+    features = (means[labels] + rng.normal(size=(300, 2))).astype(np.float32)
+    two = labels < 2
+    assert h_score(features[two], labels[two]) > 0.9
+    assert abs(trans_rate(features[two], labels[two])) < 0.02
+    assert trans_rate(features, labels) > 1
+
+
+def test_k_nn_accuracy_outvotes_classes_of_three() -> None:
+    labels = np.repeat(np.arange(2), 3)
+    features = (100.0 * labels[:, None] + np.arange(6)[:, None] % 3).astype(np.float32)
+    assert k_nn_accuracy(features, labels) == 0.0
+    assert k_nn_accuracy(features, labels, n_neighbours=2) == 1.0
+
+
 @each_score
 @pytest.mark.parametrize("d", [8, 300])
 def test_right_labels_score_above_dealt_ones(name: str, d: int) -> None:

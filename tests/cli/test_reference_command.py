@@ -81,6 +81,7 @@ def test_elsewhere_it_says_how_it_is_used(
         (["embedded", "I", "--output", "a.npz"], "must end in .safetensors"),
         (["embedded", "I", "--output", "/absent/a.safetensors"], "no such folder"),
         (["embedded", "I", "--device", "tpu"], "tpu"),
+        (["embedded", "I"], "aren't replaced; name another file with --output"),
         (["resnet10t@W", "FEW"], "at least 100 pictures, got 6"),
     ],
 )
@@ -97,6 +98,17 @@ def test_what_is_wrong_is_said(
     assert result.exit_code == 2, result.output
     assert told in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("output", [[], ["--output", "a.safetensors"]])
+def test_a_closed_folder_is_told_before_anything_is_measured(
+    output: list[str], call: Call, images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    result = call(f"resnet10t@{weights}", images, "--quiet", *output)
+    assert result.exit_code == 2
+    assert "closed to you; name another file with --output" in result.stderr.replace("\n", " ")
+    assert "decoding" not in result.stderr
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -13,7 +13,7 @@ from autotl.analysis.examination import Transferability
 from autotl.analysis.feature_map import FeatureMap
 from autotl.analysis.learning_curve import LearningCurve
 from autotl.analysis.ranking import RankedBackbone
-from autotl.analysis.similarity import DomainSimilarity
+from autotl.analysis.similarity import DomainSimilarity, SourceDistance
 from autotl.analysis.sufficiency import Sufficiency
 from autotl.errors import InputError
 from autotl.recommend.analysis_charts import spread
@@ -108,6 +108,7 @@ def test_it_shows_the_recommendation_and_its_evidence(make_contents):
     text = Page(render_analysis(contents)).text.replace("\u00a0", " ")
     for words in (
         "Fine-tune a pretrained network",
+        "for those of new patients, speakers or cameras say with --group",
         "The best bet without training is the finetune strategy with embedded",
         "400 images of 4 classes",
         "somewhat like what embedded was trained on (similarity 0.50: 50 % of known data sets "
@@ -262,6 +263,25 @@ def test_several_backbones_are_compared(make_contents, make_profile, labels):
     assert "<strong>0.75</strong>" in html
     assert "<strong>0.25</strong>" not in html
     assert "<strong>" not in render_analysis(make_contents())
+
+
+def test_distances_from_reference_statistics_or_why_there_are_none(
+    make_contents, make_profile, labels
+):
+    first = make_profile(labels).backbones["embedded"]
+
+    def with_similarity(**changes):
+        return dataclasses.replace(
+            first, similarity=dataclasses.replace(first.similarity, **changes)
+        )
+
+    backbones = {
+        "embedded": with_similarity(source=SourceDistance(0.512, 0.913, 9000)),
+        "resnet10t": with_similarity(note="made with other weights"),
+    }
+    text = Page(render_analysis(make_contents(backbones=backbones))).text
+    assert "0.51 (0.91)" in text
+    assert "made with other weights" in text
 
 
 def test_what_many_backbones_were_chosen_by(make_contents):
