@@ -19,7 +19,7 @@ MIN_SCALE = 0.8
 _SPANS = ((0.0, 1.0), (0.0, 0.93), (0.07, 1.0), (0.0, 0.86), (0.07, 0.93), (0.14, 1.0))
 """From where to where the windows that are tried reach, on either axis."""
 _COARSE = 12
-_BLOCK = 512
+_BLOCK = 64
 _OVERHANG = 0.04
 """How far a window may reach over the picture's edge, in half sides."""
 

@@ -12,7 +12,7 @@ THUMBNAIL = 32
 MAX_BITS = 10
 """Of 64 bits, as many may differ between the hashes of a candidate pair."""
 
-_BLOCK = 512
+_BLOCK = 32
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _HASH_SIDE = 8
 _SORTED_NEIGHBOURS = 2
