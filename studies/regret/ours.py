@@ -131,7 +131,12 @@ class Ours(Search):
 
         def asked_about() -> list[float]:
             asked: list[float] = []
-            choose(lambda seconds, _: bool(asked.append(seconds)))
+
+            def note(seconds: float, best_s: float | None) -> bool:
+                asked.append(seconds)
+                return False
+
+            choose(note)
             return asked
 
         asked = self._once("asked", history, asked_about)
