@@ -10,11 +10,12 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from autotl.data import read_dataset
+from autotl.strategies.base import Task
 from autotl.strategies.bottleneck import BottleneckConfig
 from studies.reuse import compiled, depths, first, growth, heads, loop, same, threads, views, whole
 from studies.reuse.pictures import as_jpeg, jpeg_folder, real_folder
@@ -96,35 +97,36 @@ class Study:
 
     def loop(self) -> dict[str, Any]:
         """4: pictures per second with nothing frozen."""
-        found = {}
-        folder = self._folder()
-        for name in self._backbones()[: 1 if self._quick else 2]:
-            problem = open_problem(folder, name, self._cache("loop"))
-            task = shortened(problem.task, 640, 160)
-            row = loop.images_per_s(task, name, folder, 12, 2 if self._quick else 7)
-            found[name.partition("@")[0]] = row
-            print(f"  {name.partition('@')[0]}: {row}")
-        return found
+        folder, repeats = self._folder(), 2 if self._quick else 7
+        return self._by_backbone(
+            "loop", lambda name, task: loop.images_per_s(task, name, folder, 12, repeats)
+        )
 
     def compiled(self) -> dict[str, Any]:
         """4: training steps with torch.compile and without it."""
-        found = {}
-        for name in self._backbones()[: 1 if self._quick else 2]:
-            problem = open_problem(self._folder(), name, self._cache("compiled"))
-            task = shortened(problem.task, 640, 160)
-            row = compiled.steps(task, name, 12, 2 if self._quick else 7)
-            found[name.partition("@")[0]] = row
-            print(f"  {name.partition('@')[0]}: {row}")
-        return found
+        repeats = 2 if self._quick else 7
+        return self._by_backbone(
+            "compiled", lambda name, task: compiled.steps(task, name, 12, repeats)
+        )
 
     def threads(self) -> dict[str, Any]:
         """4: trainings side by side, a thread each, or one on all cores."""
+        repeats = 1 if self._quick else 5
+        return self._by_backbone(
+            "threads",
+            lambda name, task: threads.side_by_side(name, task.speeds[name], 4.0, repeats),
+        )
+
+    def _by_backbone(
+        self, cache: str, measure: Callable[[str, Task], Mapping[str, float | None]]
+    ) -> dict[str, Any]:
+        """What is measured with each backbone, on a short task."""
         found = {}
         for name in self._backbones()[: 1 if self._quick else 2]:
-            speed = open_problem(self._folder(), name, self._cache("threads")).task.speeds[name]
-            row = threads.side_by_side(name, speed, 4.0, 1 if self._quick else 5)
-            found[name.partition("@")[0]] = row
-            print(f"  {name.partition('@')[0]}: {row}")
+            problem = open_problem(self._folder(), name, self._cache(cache))
+            short_name = name.partition("@")[0]
+            found[short_name] = measure(name, shortened(problem.task, 640, 160))
+            print(f"  {short_name}: {found[short_name]}", flush=True)
         return found
 
     def first(self) -> dict[str, Any]:
