@@ -631,7 +631,7 @@ def test_pictures_of_many_backbones_pass_once_and_of_the_dropped_only_some(
 
     def noting(store: Any, backbone: Any, samples: Any, *rest: Any) -> Any:
         passed[backbone.name].append(len(samples))
-        n_networks.append(len(store._networks))
+        n_networks.append(len(store._networks._whole))
         return pooled(store, backbone, samples, *rest)
 
     monkeypatch.setattr(ActivationStore, "_pooled", noting)

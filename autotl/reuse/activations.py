@@ -20,21 +20,17 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autotl.backbones.cuts import cut
 from autotl.backbones.speed import Speed, autocast
 from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.zoo import Backbone
 from autotl.reuse.entries import Entries, Meter
+from autotl.reuse.networks import FrozenNetworks
 from autotl.reuse.pixels import PixelView
 from autotl.reuse.quota import DiskQuota
 
 _BATCH = 128
 _LEAST = 16
 """A CPU rounds otherwise in smaller batches: they are filled up to this."""
-
-
-_Network = tuple[str, int]
-"""Weights and the size of the pictures, for which some networks are built."""
 
 
 class View(Protocol):
@@ -99,9 +95,7 @@ class ActivationStore:
 
     def _forget(self) -> None:
         self._entries = Entries(self._quota, 0 if self._shared else self._memory_bytes)
-        self._known_widths: dict[tuple[_Network, int], list[int]] = {}
-        self._networks: dict[_Network, StagedNetwork] = {}
-        self._uppers: dict[tuple[_Network, int], StagedNetwork | None] = {}
+        self._networks = FrozenNetworks(self._speeds, self._device)
         self._views: dict[int, PixelView] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,12 +128,13 @@ class ActivationStore:
             speeds: of the backbones that will be asked for.
         """
         other = ActivationStore.__new__(ActivationStore)
-        other.__dict__.update(self.__dict__, _speeds=speeds, _networks={}, _uppers={})
+        networks = self._networks.with_speeds(speeds)
+        other.__dict__.update(self.__dict__, _speeds=speeds, _networks=networks)
         return other
 
     def release(self, backbone: Backbone) -> None:
         """Free the memory of a network until it is needed again; what is kept of it stays."""
-        self._networks.pop(_network_of(backbone), None)
+        self._networks.release(backbone)
 
     @property
     def meter(self) -> Meter:
@@ -216,7 +211,7 @@ class ActivationStore:
             ``(k, sum of the depths' widths)``.
         """
         pixels = self._view(backbone.image_size)
-        widths = self._widths(backbone, max_width)
+        widths = self._networks.widths(backbone, max_width)
         columns = np.concatenate(
             [np.arange(sum(widths[: depth - 1]), sum(widths[:depth])) for depth in depths]
         )
@@ -263,6 +258,14 @@ class ActivationStore:
         held = self._entries.held(name, self._view(backbone.image_size).rows[samples])
         return float(held.mean()) if len(held) else 0.0
 
+    def has_room(self, backbone: Backbone, depth: int, n_views: int) -> bool:
+        """Whether so many views' activations of all pictures take less than half of what may be
+        kept, in memory or on disk.
+        """
+        each = self._networks.activation_bytes(backbone, depth)
+        wanted = n_views * self._view(backbone.image_size).n_rows * each
+        return 2 * wanted <= max(self._entries.memory_bytes, self.disk_limit_bytes)
+
     @property
     def memory_used_bytes(self) -> int:
         """What is set aside for activations in the device's memory, by this process."""
@@ -286,7 +289,7 @@ class ActivationStore:
         max_width: int,
     ) -> Tensor:
         """Pooled activations at all depths, side by side, from a forward pass."""
-        network = self._network(backbone)
+        network = self._networks.whole(backbone)
         x = self._input(backbone, _filled(samples), None)
         watched = nullcontext() if watcher is None else watcher.watching(network, samples)
         with torch.no_grad(), watched:
@@ -298,7 +301,7 @@ class ActivationStore:
     ) -> Tensor:
         """Activations from the deepest depth below whose activations are held, or from pixels."""
         speed = self._speeds[backbone.name]
-        network = self._network(backbone)
+        network = self._networks.whole(backbone)
         padded = _filled(samples)
         held = self._held_below(backbone, depth, padded, view)
         if held is None:
@@ -315,7 +318,7 @@ class ActivationStore:
         rows = self._view(backbone.image_size).rows[samples]
         for lower in range(depth - 1, 0, -1):
             values = self._entries.read(self._name(backbone, lower, view), rows)
-            upper = None if values is None else self._upper(backbone, lower)
+            upper = None if values is None else self._networks.above(backbone, lower)
             if values is not None and upper is not None:
                 return values, upper
         return None
@@ -327,34 +330,6 @@ class ActivationStore:
             shown = view.apply(shown, self._view(backbone.image_size).rows[samples])
         layout = self._speeds[backbone.name].memory_format
         return backbone.normalise(shown).contiguous(memory_format=layout)
-
-    def _network(self, backbone: Backbone) -> StagedNetwork:
-        """The pretrained network, made once."""
-        key = _network_of(backbone)
-        if key not in self._networks:
-            network = backbone.create(1, pretrained=True).requires_grad_(False).to(self._device)
-            layout = self._speeds[backbone.name].memory_format
-            self._networks[key] = network.to(memory_format=layout).eval()
-        return self._networks[key]
-
-    def _upper(self, backbone: Backbone, depth: int) -> StagedNetwork | None:
-        """The pretrained network above a depth, made once; None if it can't be cut there."""
-        key = (_network_of(backbone), depth)
-        if key not in self._uppers:
-            upper = cut(self._network(backbone), depth, backbone.image_size)
-            self._uppers[key] = None if upper is None else upper.eval()
-        return self._uppers[key]
-
-    def _widths(self, backbone: Backbone, max_width: int) -> list[int]:
-        """Width of the pooled activation at each depth."""
-        key = (_network_of(backbone), max_width)
-        if key not in self._known_widths:
-            network = self._network(backbone)
-            x = torch.zeros((1, 3, backbone.image_size, backbone.image_size), device=self._device)
-            with torch.no_grad():
-                read = network.features(x, range(1, network.num_stages + 1), max_width)
-            self._known_widths[key] = [values.shape[1] for values in read]
-        return self._known_widths[key]
 
     def _view(self, image_size: int) -> PixelView:
         if image_size not in self._views:
@@ -379,10 +354,6 @@ class ActivationStore:
             return nullcontext()
         self._quota.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self._quota.folder / f".{name}.lock")
-
-
-def _network_of(backbone: Backbone) -> _Network:
-    return backbone.weights_hash, backbone.image_size
 
 
 def _filled(samples: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -78,6 +78,11 @@ class Entries:
         self._places: dict[str, _Place | None] = {}
 
     @property
+    def memory_bytes(self) -> int:
+        """The most to keep in memory."""
+        return self._memory.max_bytes
+
+    @property
     def memory_used_bytes(self) -> int:
         """What is set aside in memory."""
         return self._memory.n_bytes

@@ -47,3 +47,6 @@ class _Holds:
 
     def held_share(self, *_: Any) -> float:
         return 0.0
+
+    def has_room(self, *_: Any) -> bool:
+        return True

@@ -11,19 +11,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autotl.backbones.cuts import deepest_cut
+from autotl.backbones.small_maps import small_map_gradients
 from autotl.backbones.speed import autocast
 from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.zoo import Backbone
 from autotl.strategies.augment import ON_MAPS, View
 from autotl.strategies.base import Task
 from autotl.strategies.memory import out_of_memory
-from autotl.strategies.mixing import UNMIXED, Mix
+from autotl.strategies.mixing import UNMIXED, Mix, MixKind
 
 _BATCH = 128
 
 
 class Augmentation(Protocol):
     """The part of a training's config that says what is shown."""
+
+    @property
+    def backbone(self) -> str: ...
 
     @property
     def augmentation(self) -> str: ...
@@ -36,6 +40,9 @@ class Augmentation(Protocol):
 
     @property
     def epochs(self) -> int: ...
+
+    @property
+    def mix(self) -> MixKind: ...
 
 
 def stored_views(
@@ -51,18 +58,33 @@ def stored_views(
 
     Returns:
         Views, of which epoch e shows number ``e % len``; None as a view is the picture itself.
-        None if nothing is kept: nothing is frozen, or every epoch has views of its own.
+        None if nothing is kept: nothing is frozen, or every epoch has views of its own that no
+        second fold will show, or that there is no room for.
     """
     if not freeze_depth:
         return None
     if config.augmentation in ("none", ON_MAPS):
         return [None]
-    if not config.n_views:
+    n_views = min(config.n_views or config.epochs, config.epochs)
+    if not config.n_views and not _shown_again(config, freeze_depth, task):
         return None
     return [
         View(config.augmentation, config.mirror, task.seed, index, n_rows)
-        for index in range(min(config.n_views, config.epochs))
+        for index in range(n_views)
     ]
+
+
+def _shown_again(config: Augmentation, freeze_depth: int, task: Task) -> bool:
+    """Whether to keep an epoch's own views, since other folds show them too and there is room.
+
+    Not where pictures are mixed: that of stored activations is another mix.
+    """
+    trained = [fold.train for fold in task.folds]
+    n_trained = len(np.unique(np.concatenate(trained)))
+    if config.mix != "none" or sum(map(len, trained)) < 2 * n_trained:
+        return False
+    backbone = task.backbones[config.backbone]
+    return task.store.has_room(backbone, freeze_depth, config.epochs)
 
 
 class Passes:
@@ -133,9 +155,9 @@ class Passes:
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of what :meth:`shown` gave, or of a part of it."""
-        if self._upper is not None and self._stored is not None:
-            return self._logits(self._upper, x)
-        return self._logits(self._network, x)
+        network = self._network if self._upper is None or self._stored is None else self._upper
+        with small_map_gradients(self._speed.precision, self._task.device):
+            return self._logits(network, x)
 
     @torch.no_grad()
     def predict_proba(self, samples: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from autotl.backbones.speed import Speed, new_optimizer
+from autotl.backbones.optimizers import new_optimizer
+from autotl.backbones.speed import Speed
 from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.zoo import Backbone
 from autotl.metrics import accuracy, log_loss
 from autotl.runtime import free_memory_bytes
+from autotl.strategies.augment import View
 from autotl.strategies.base import DivergedError, Reporter, StrategyConfig, Task
 from autotl.strategies.checkpoint import Checkpoint, checkpoint_of
 from autotl.strategies.finite import Finite
@@ -73,30 +75,34 @@ def training_cost(
         freeze_depth: stages below it are frozen.
         end_depth: stages from it on are left out; None: none.
     """
-    backbone, speed = task.backbones[config.backbone], task.speeds[config.backbone]
+    speed = task.speeds[config.backbone]
     below_s, above_s = speed.forward_to[freeze_depth], speed.train_from[freeze_depth]
     forward_s = speed.forward_to[-1 if end_depth is None else end_depth]
     if end_depth is not None:
         above_s -= speed.train_from[end_depth] - speed.train_from[-1]
-    views = stored_views(config, freeze_depth, task)
     seconds = 0.0
     for fold in task.folds:
         seconds += config.epochs * len(fold.train) * above_s
         seconds += config.epochs * len(fold.validation) * (forward_s - below_s)
-        if not freeze_depth:
-            continue
-        missing = len(fold.validation) * (
-            1.0 - task.store.held_share(backbone, freeze_depth, fold.validation)
-        )
-        if views is None:
-            missing += config.epochs * len(fold.train)
-        else:
-            missing += len(fold.train) * sum(
-                1.0 - task.store.held_share(backbone, freeze_depth, fold.train, view)
-                for view in views
-            )
-        seconds += missing * below_s
-    return seconds
+    return seconds + below_s * (_n_passed(config, task, freeze_depth) if freeze_depth else 0.0)
+
+
+def _n_passed(config: TrainingConfig, task: Task, freeze_depth: int) -> float:
+    """Pictures that must pass through the frozen stages, as often as they must, in all folds."""
+    shown: dict[View | None, list[NDArray[np.int64]]] = {
+        None: [fold.validation for fold in task.folds]
+    }
+    trained = [fold.train for fold in task.folds]
+    views = stored_views(config, freeze_depth, task)
+    n_passed = 0.0 if views is not None else float(config.epochs * sum(map(len, trained)))
+    for view in views or ():
+        shown.setdefault(view, []).extend(trained)
+    backbone = task.backbones[config.backbone]
+    for view, parts in shown.items():
+        samples = np.unique(np.concatenate(parts))
+        held = task.store.held_share(backbone, freeze_depth, samples, view)
+        n_passed += len(samples) * (1.0 - held)
+    return n_passed
 
 
 def batch_size_for(n_samples: int) -> int:

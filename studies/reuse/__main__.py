@@ -14,10 +14,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autotl.backbones.zoo import open_backbone, random_backbone
 from autotl.data import read_dataset
 from autotl.strategies.base import Task
 from autotl.strategies.bottleneck import BottleneckConfig
-from studies.reuse import compiled, depths, first, growth, heads, loop, same, threads, views, whole
+from studies.reuse import (
+    compiled,
+    depths,
+    first,
+    gradients,
+    growth,
+    heads,
+    loop,
+    same,
+    threads,
+    views,
+    whole,
+)
 from studies.reuse.pictures import as_jpeg, jpeg_folder, real_folder
 from studies.reuse.problem import open_problem, random_weights, shortened
 from studies.reuse.timing import machine
@@ -102,6 +115,25 @@ class Study:
             "loop", lambda name, task: loop.images_per_s(task, name, folder, 12, repeats)
         )
 
+    def gradients(self) -> dict[str, Any]:
+        """2 and 4: weight gradients on small maps, as torch computes them and as products."""
+        found: dict[str, Any] = {}
+        backbones = (
+            open_backbone("embedded"),
+            *(random_backbone("resnet18", 112), random_backbone("resnet50", 224)),
+        )
+        for backbone in backbones[: 1 if self._quick else 3]:
+            repeats = 3 if self._quick else 9
+            found[backbone.name] = row = gradients.measure(backbone, 32, repeats)
+            print(f"  {backbone.name}, {backbone.image_size} px: step {row['ratio']:.2f}")
+            for own in row["convolutions"]:
+                print(
+                    f"    {own['kind']}: forward {own['forward_s']:.4f} s, weights "
+                    f"{own['torch_s']:.4f} s, {own['products_s']:.4f} s, ratio {own['ratio']:.2f}",
+                    flush=True,
+                )
+        return found
+
     def compiled(self) -> dict[str, Any]:
         """4: training steps with torch.compile and without it."""
         repeats = 2 if self._quick else 7
@@ -158,7 +190,7 @@ class Study:
 
 
 PARTS = (
-    *("same", "depths", "heads", "whole", "loop", "compiled", "threads"),
+    *("same", "depths", "heads", "whole", "loop", "gradients", "compiled", "threads"),
     *("first", "growth", "views"),
 )
 

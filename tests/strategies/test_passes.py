@@ -305,6 +305,64 @@ def test_no_more_views_are_kept_than_there_are_epochs(
     assert len(views) == 3
 
 
+THREE_FOLDS = tuple(
+    Fold(np.setdiff1d(np.arange(90), part), part) for part in np.split(np.arange(90), 3)
+)
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_what_several_folds_show_is_computed_once(
+    depth: int, make_task: MakeTask, backbone: Backbone
+) -> None:
+    """Every epoch has views of its own, and each sample is trained on in two folds of three."""
+    config = config_of(backbone, freeze_depth=depth, **SHOWN["light"])
+    task = make_task(folds=THREE_FOLDS)
+    figures = figures_of(config, task)
+    n_views, n_epochs = 1 + config.epochs, config.epochs
+    assert figures["store_reads"] + figures["store_misses"] == n_epochs * 3 * (48 + 30)
+    assert figures["store_misses"] <= n_views * 90
+    for kept in ("little", "nothing"):
+        other = make_task(folds=THREE_FOLDS, folder=kept, **KEPT[kept])
+        assert equal(run(config, task), run(config, other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept", "is_kept"),
+    [
+        ({}, "memory", True),
+        ({}, "disk", True),
+        ({}, "nothing", False),
+        ({"epochs": 300_000}, "memory", False),
+        ({"mix": "mixup"}, "memory", False),
+    ],
+)
+def test_an_epochs_own_views_are_kept_where_they_are_read_again(
+    changes: dict[str, Any],
+    kept: str,
+    is_kept: bool,
+    make_task: MakeTask,
+    backbone: Backbone,
+) -> None:
+    config = config_of(backbone, **SHOWN["light"] | changes)
+    task = make_task(folds=THREE_FOLDS, **KEPT[kept])
+    views = stored_views(config, 3, task, 90)
+    expected = [View("light", False, 0, epoch, 90) for epoch in range(config.epochs)]
+    assert views == (expected if is_kept else None)
+    assert stored_views(config, 3, make_task(**KEPT[kept]), 90) is None  # two folds
+
+
+@pytest.mark.parametrize("shown", ["none", "light, 2 views", "light"])
+def test_cost_counts_what_folds_share_once(
+    shown: str, make_task: MakeTask, backbone: Backbone
+) -> None:
+    config, task = config_of(backbone, **SHOWN[shown]), make_task(folds=THREE_FOLDS)
+    speed = task.speeds[backbone.name]
+    n_views = {"none": 0, "light, 2 views": 2, "light": 3}[shown]
+    below = 90 * (1 + n_views) * speed.forward_to[3]
+    above = 3 * (180 * speed.train_from[3] + 90 * (speed.forward_s - speed.forward_to[3]))
+    assert Finetune().cost(config, task) == pytest.approx(below + above)
+
+
 def test_where_the_frozen_depth_cannot_be_cut_a_lower_one_is_stored(
     make_task: MakeTask, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,7 +424,7 @@ def test_cost_of_many_stored_views_is_less_than_that_of_new_ones(
     found = [
         Finetune().cost(
             config_of(backbone, freeze_depth=4, epochs=8, augmentation="light", n_views=n_views),
-            make_task(),
+            make_task(folds=ONE_FOLD),
         )
         for n_views in (1, 4, 8, 0)
     ]
