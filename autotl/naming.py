@@ -17,6 +17,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::.*://)", re.DOTALL)
 _LOGIN = re.compile(r"(https?://)[^/?\s]*@")
 _QUERY = re.compile(r"(https?://[^\s?'\"]*)\?[^\s'\")]*")
 _PASSWORD = re.compile(r"(//[^/@:\s]*):(?!\s)[^/\n]*@")
+_PAIR = r"(?:ssl)?(?:password|passwd|pwd)=[^&\s'\")]*"
+_PAIRS = re.compile(rf"([?&])(?:{_PAIR}&)+|[?&]{_PAIR}(?!&)", re.IGNORECASE)
 _SIZE = re.compile(r"(.*)@(\d+)px", re.DOTALL)
 
 
@@ -69,7 +71,10 @@ def is_url(place: object) -> bool:
 def without_secrets(text: str) -> str:
     """A text as it may be shown and kept: URLs in it lose passwords, those of HTTP their queries.
 
+    A password may stand before the host or, as databases have it, in the query.
+
     Where HTTP has a user it is as good as a password; of others it stays (``abfs://box@account``,
     ``postgresql://me@host``).
     """
-    return _QUERY.sub(r"\1", _LOGIN.sub(r"\1", _PASSWORD.sub(r"\1@", text)))
+    shown = _QUERY.sub(r"\1", _LOGIN.sub(r"\1", _PASSWORD.sub(r"\1@", text)))
+    return _PAIRS.sub(r"\1", shown)
