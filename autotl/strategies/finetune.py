@@ -20,12 +20,13 @@ from autotl.strategies.base import (
     TrialResult,
 )
 from autotl.strategies.checkpoint import checkpoint_of
+from autotl.strategies.costs import training_cost
 from autotl.strategies.cross_validation import cross_validate
 from autotl.strategies.fitted import FittedModel
 from autotl.strategies.linear import solve_linear
 from autotl.strategies.optimizer import ParameterGroup
 from autotl.strategies.space import suggest_training, training_params
-from autotl.strategies.training import TrainingConfig, train_network, training_cost
+from autotl.strategies.training import TrainingConfig, train_network
 
 _PROBE_C = 0.01
 _PULLS = (0.0, 3.0)

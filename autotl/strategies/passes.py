@@ -79,9 +79,8 @@ def _shown_again(config: Augmentation, freeze_depth: int, task: Task) -> bool:
 
     Not where pictures are mixed: that of stored activations is another mix.
     """
-    trained = [fold.train for fold in task.folds]
-    n_trained = len(np.unique(np.concatenate(trained)))
-    if config.mix != "none" or sum(map(len, trained)) < 2 * n_trained:
+    n_trained = sum(len(fold.train) for fold in task.folds)
+    if config.mix != "none" or n_trained < 2 * len(task.labels):
         return False
     backbone = task.backbones[config.backbone]
     return task.store.has_room(backbone, freeze_depth, config.epochs)

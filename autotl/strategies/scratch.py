@@ -15,11 +15,12 @@ from autotl.strategies.base import (
     Trial,
     TrialResult,
 )
+from autotl.strategies.costs import training_cost
 from autotl.strategies.cross_validation import cross_validate
 from autotl.strategies.fitted import FeatureClassifier, FittedModel
 from autotl.strategies.optimizer import ParameterGroup
 from autotl.strategies.space import suggest_training, training_params
-from autotl.strategies.training import TrainingConfig, train_network, training_cost
+from autotl.strategies.training import TrainingConfig, train_network
 
 
 class ScratchConfig(TrainingConfig):

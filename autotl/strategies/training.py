@@ -19,7 +19,6 @@ from autotl.backbones.stages import StagedNetwork
 from autotl.backbones.zoo import Backbone
 from autotl.metrics import accuracy, log_loss
 from autotl.runtime import free_memory_bytes
-from autotl.strategies.augment import View
 from autotl.strategies.base import DivergedError, Reporter, StrategyConfig, Task
 from autotl.strategies.checkpoint import Checkpoint, checkpoint_of
 from autotl.strategies.finite import Finite
@@ -27,7 +26,7 @@ from autotl.strategies.fitted import FittedModel
 from autotl.strategies.memory import Accumulation, BatchLoss
 from autotl.strategies.mixing import Mixer, MixKind
 from autotl.strategies.optimizer import ParameterGroup, one_cycle, optimizer_groups, pull_back
-from autotl.strategies.passes import Passes, stored_views
+from autotl.strategies.passes import Passes
 from autotl.strategies.resumable import TrainingState
 
 _WARMUP_SHARE = 0.1
@@ -62,47 +61,6 @@ class TrainingConfig(StrategyConfig):
     n_views: int = Field(default=0, ge=0)
     mix: MixKind = "none"
     optimizer: Literal["adamw", "sgd"] = "adamw"
-
-
-def training_cost(
-    config: TrainingConfig, task: Task, freeze_depth: int = 0, end_depth: int | None = None
-) -> float:
-    """Seconds of training and validation on all folds, less what the store holds already.
-
-    Args:
-        config: of the training.
-        task: the task.
-        freeze_depth: stages below it are frozen.
-        end_depth: stages from it on are left out; None: none.
-    """
-    speed = task.speeds[config.backbone]
-    below_s, above_s = speed.forward_to[freeze_depth], speed.train_from[freeze_depth]
-    forward_s = speed.forward_to[-1 if end_depth is None else end_depth]
-    if end_depth is not None:
-        above_s -= speed.train_from[end_depth] - speed.train_from[-1]
-    seconds = 0.0
-    for fold in task.folds:
-        seconds += config.epochs * len(fold.train) * above_s
-        seconds += config.epochs * len(fold.validation) * (forward_s - below_s)
-    return seconds + below_s * (_n_passed(config, task, freeze_depth) if freeze_depth else 0.0)
-
-
-def _n_passed(config: TrainingConfig, task: Task, freeze_depth: int) -> float:
-    """Pictures that must pass through the frozen stages, as often as they must, in all folds."""
-    shown: dict[View | None, list[NDArray[np.int64]]] = {
-        None: [fold.validation for fold in task.folds]
-    }
-    trained = [fold.train for fold in task.folds]
-    views = stored_views(config, freeze_depth, task)
-    n_passed = 0.0 if views is not None else float(config.epochs * sum(map(len, trained)))
-    for view in views or ():
-        shown.setdefault(view, []).extend(trained)
-    backbone = task.backbones[config.backbone]
-    for view, parts in shown.items():
-        samples = np.unique(np.concatenate(parts))
-        held = task.store.held_share(backbone, freeze_depth, samples, view)
-        n_passed += len(samples) * (1.0 - held)
-    return n_passed
 
 
 def batch_size_for(n_samples: int) -> int:

@@ -22,6 +22,7 @@ from studies.reuse import (
     compiled,
     depths,
     first,
+    folds,
     gradients,
     growth,
     heads,
@@ -82,6 +83,13 @@ class Study:
             print(f"  {name.partition('@')[0]}")
             found[name.partition("@")[0]] = depths.measure(task, name, repeats, 4)
         return found
+
+    def folds(self) -> dict[str, Any]:
+        """2: trials of five folds under augmentation, by freeze depth."""
+        problem = open_problem(self._folder(), "embedded", self._cache("folds"))
+        task = shortened(problem.task, 640, 160)
+        epochs, repeats = (2, 1) if self._quick else (8, 3)
+        return {"rows": folds.measure(task, "embedded", 5, epochs, repeats)}
 
     def heads(self) -> dict[str, Any]:
         """2: head training and linear classifiers on stored activations."""
@@ -190,7 +198,7 @@ class Study:
 
 
 PARTS = (
-    *("same", "depths", "heads", "whole", "loop", "gradients", "compiled", "threads"),
+    *("same", "depths", "folds", "heads", "whole", "loop", "gradients", "compiled", "threads"),
     *("first", "growth", "views"),
 )
 
