@@ -77,12 +77,15 @@ class FrozenNetworks:
         return self._widths[key]
 
     def activation_bytes(self, backbone: Backbone, depth: int) -> int:
-        """Bytes of one picture's activation at a depth, in the precision it is run in."""
+        """Bytes of one picture's activation at a depth, in the precision it is run in.
+
+        0 where it isn't one tensor, which isn't kept.
+        """
         key = (_key(backbone), depth)
         if key not in self._bytes:
             with torch.no_grad(), autocast(self._speeds[backbone.name].precision, self._device):
                 activation = self.whole(backbone).activation(self._blank(backbone), depth)
-            self._bytes[key] = activation.nbytes
+            self._bytes[key] = activation.nbytes if isinstance(activation, Tensor) else 0
         return self._bytes[key]
 
     def _blank(self, backbone: Backbone) -> Tensor:

@@ -88,7 +88,7 @@ class Study:
         """2: trials of five folds under augmentation, by freeze depth."""
         problem = open_problem(self._folder(), "embedded", self._cache("folds"))
         task = shortened(problem.task, 640, 160)
-        epochs, repeats = (2, 1) if self._quick else (8, 3)
+        epochs, repeats = (2, 1) if self._quick else (4, 2)
         return {"rows": folds.measure(task, "embedded", 5, epochs, repeats)}
 
     def heads(self) -> dict[str, Any]:
