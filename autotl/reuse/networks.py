@@ -89,8 +89,8 @@ class FrozenNetworks:
         return self._bytes[key]
 
     def _blank(self, backbone: Backbone) -> Tensor:
-        blank = torch.zeros((1, 3, backbone.image_size, backbone.image_size), device=self._device)
-        return blank.contiguous(memory_format=self._speeds[backbone.name].memory_format)
+        size = (1, 3, backbone.image_size, backbone.image_size)
+        return torch.zeros(size, device=self._device)
 
 
 def _key(backbone: Backbone) -> _Key:
