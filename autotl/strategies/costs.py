@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from autotl.strategies.augment import View
 from autotl.strategies.base import Task
-from autotl.strategies.passes import stored_views
+from autotl.strategies.passes import distinct, stored_views
 from autotl.strategies.training import TrainingConfig
 
 
@@ -44,10 +42,10 @@ def _n_passed(config: TrainingConfig, task: Task, freeze_depth: int) -> float:
     n_passed = 0.0
     views = stored_views(config, freeze_depth, task)
     if views == [None]:
-        shown[None] = _distinct([*trained, *validated], task)
+        shown[None] = distinct([*trained, *validated], task)
     else:
-        shown[None] = _distinct(validated, task)
-        shown |= dict.fromkeys(views or (), _distinct(trained, task))
+        shown[None] = distinct(validated, task)
+        shown |= dict.fromkeys(views or (), distinct(trained, task))
     if views is None:
         n_passed += config.epochs * sum(map(len, trained))
     backbone = task.backbones[config.backbone]
@@ -55,10 +53,3 @@ def _n_passed(config: TrainingConfig, task: Task, freeze_depth: int) -> float:
         held = task.store.held_share(backbone, freeze_depth, samples, view)
         n_passed += len(samples) * (1.0 - held)
     return n_passed
-
-
-def _distinct(parts: Sequence[NDArray[np.int64]], task: Task) -> NDArray[np.int64]:
-    """Samples that are in any of the parts."""
-    chosen = np.zeros(len(task.labels), dtype=bool)
-    chosen[np.concatenate(parts)] = True
-    return np.flatnonzero(chosen)

@@ -79,11 +79,19 @@ def _shown_again(config: Augmentation, freeze_depth: int, task: Task) -> bool:
 
     Not where pictures are mixed: that of stored activations is another mix.
     """
-    n_trained = sum(len(fold.train) for fold in task.folds)
-    if config.mix != "none" or n_trained < 2 * len(task.labels):
+    trained = [fold.train for fold in task.folds]
+    n_distinct = len(distinct(trained, task))
+    if config.mix != "none" or sum(map(len, trained)) < 2 * n_distinct:
         return False
     backbone = task.backbones[config.backbone]
     return task.store.has_room(backbone, freeze_depth, config.epochs)
+
+
+def distinct(parts: Sequence[NDArray[np.int64]], task: Task) -> NDArray[np.int64]:
+    """Samples of a task that are in any of the parts, ascending."""
+    chosen = np.zeros(len(task.labels), dtype=bool)
+    chosen[np.concatenate(parts)] = True
+    return np.flatnonzero(chosen)
 
 
 class Passes:

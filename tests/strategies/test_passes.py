@@ -351,6 +351,14 @@ def test_an_epochs_own_views_are_kept_where_they_are_read_again(
     assert stored_views(config, 3, make_task(**KEPT[kept]), 90) is None  # two folds
 
 
+def test_folds_of_some_samples_share_their_views(make_task: MakeTask, backbone: Backbone) -> None:
+    parts = np.split(np.arange(60), 3)
+    folds = tuple(Fold(np.setdiff1d(np.arange(60), part), part) for part in parts)
+    assert (
+        stored_views(config_of(backbone, **SHOWN["light"]), 3, make_task(folds=folds)) is not None
+    )
+
+
 @pytest.mark.parametrize("shown", ["none", "light, 2 views", "light"])
 def test_cost_counts_what_folds_share_once(
     shown: str, make_task: MakeTask, backbone: Backbone
