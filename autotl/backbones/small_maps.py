@@ -1,8 +1,9 @@
 """Weight gradients of convolutions with many channels and few positions, as matrix products.
 
 In a network's last stages the gradient with respect to the weights took 1.2 to 3 times as long as
-the forward pass (``python -m studies.reuse --part gradients``). It is a sum over positions, so that each tap of the kernel is one matrix product over the positions that it reaches
-within the map; what would fall on padding isn't computed at all.
+the forward pass (``python -m studies.reuse --part gradients``). It is a sum over positions, so that
+each tap of the kernel is one matrix product over the positions that it reaches within the map; what
+would fall on padding isn't computed at all.
 """
 
 from __future__ import annotations
