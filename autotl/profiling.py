@@ -91,6 +91,7 @@ def look(
         features = store.features(backbone, depths, watcher=watcher)
     compared = draw_rows(n, MAX_COMPARED, seed)
     if len(compared) < n:
+        features = None if features is None else features[compared]
         skipped.append(
             f"near-duplicates were looked for among {len(compared):,} of the {n:,} pictures, drawn "
             "at random; equal pixels among all"
@@ -98,7 +99,7 @@ def look(
     links = near_duplicates(
         lambda rows: everything[compared[rows]],
         len(compared),
-        None if features is None else features[compared],
+        features,
         seed,
     )
     return Look(compared[links], backbone.name, watcher, tuple(skipped))

@@ -20,7 +20,6 @@ from autotl.backbones.speed import Speed, autocast
 from autotl.backbones.stages import StagedNetwork
 from autotl.strategies.bottleneck import BottleneckConfig, depths_of
 from autotl.strategies.finetune import FinetuneConfig
-from autotl.strategies.linear import DEFAULT_C
 from studies.reuse.loading import Source
 
 _PROBE_C = 0.01
@@ -45,12 +44,10 @@ def classify_features(
     samples = [*train, *validation]
     features, labels, seconds = _features(network, source, samples, depths, speed)
     class_weight = _class_weight(config.balanced)
-    # A user without a search for it would take a value that is known to be good.
-    C = DEFAULT_C[config.head] if config.C == "auto" else config.C
     if config.head == "svm":
-        head = LinearSVC(C=C, class_weight=class_weight, random_state=seed)
+        head = LinearSVC(C=config.C, class_weight=class_weight, random_state=seed)
     else:
-        head = LogisticRegression(C=C, class_weight=class_weight, max_iter=_PROBE_ITERATIONS)
+        head = LogisticRegression(C=config.C, class_weight=class_weight, max_iter=_PROBE_ITERATIONS)
     pipeline = _fit(head, features[: len(train)], labels[: len(train)])
     predictions: NDArray[np.int64] = pipeline.predict(features[len(train) :])
     return predictions, len(samples) / seconds

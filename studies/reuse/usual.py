@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from autotl.strategies.fitted import FeatureClassifier
 from autotl.strategies.optimizer import one_cycle
 from autotl.strategies.scratch import ScratchConfig
 from autotl.strategies.training import TrainingConfig, batch_size_for
+from studies.reuse.alike import alike
 from studies.reuse.loading import Batches, Levers, Prepared, Source
 from studies.reuse.probing import classify_features, solve_head
 
@@ -94,10 +96,12 @@ class StudyOutcome:
 
     Attributes:
         outcomes: of the trials in their order; None where the loss became infinite or NaN.
+        trial_seconds: of each.
         seconds: of the whole study.
     """
 
     outcomes: tuple[Outcome | None, ...]
+    trial_seconds: tuple[float, ...]
     seconds: float
 
 
@@ -129,8 +133,12 @@ def run(
         num_workers: processes of a data loader; None: as many as there are cores.
 
     Raises:
+        ValueError: if the config asks for what isn't done here, see :func:`alike`.
         FloatingPointError: if the loss becomes infinite or NaN.
     """
+    if config != (known := alike(config)):
+        unknown = sorted(name for name, value in config if value != getattr(known, name))
+        raise ValueError(f"the usual way doesn't have these settings: {', '.join(unknown)}")
     started = time.perf_counter()
     source = Source(folder, backbone, device, levers, prepared or Prepared(), num_workers)
     labels = np.asarray(source.labels()[0])[list(validation)]
@@ -177,6 +185,7 @@ def study(
     started = time.perf_counter()
     prepared = Prepared()
     outcomes: list[Outcome | None] = [None] * len(configs)
+    ended = [started]
 
     def objective(trial: optuna.Trial) -> float:
         number = trial.suggest_int("config", 0, len(configs) - 1)
@@ -200,8 +209,14 @@ def study(
     found = optuna.create_study(direction="maximize")
     for number in range(len(configs)):
         found.enqueue_trial({"config": number})
-    found.optimize(objective, n_trials=len(configs), catch=(FloatingPointError,))
-    return StudyOutcome(tuple(outcomes), time.perf_counter() - started)
+    found.optimize(
+        objective,
+        n_trials=len(configs),
+        catch=(FloatingPointError,),
+        callbacks=[lambda *_: ended.append(time.perf_counter())],
+    )
+    seconds = tuple(after - before for before, after in pairwise(ended))
+    return StudyOutcome(tuple(outcomes), seconds, time.perf_counter() - started)
 
 
 def open_training(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torchvision.datasets import ImageFolder
 
 from autotl.strategies import STRATEGIES
-from autotl.strategies.base import DivergedError, SilentReporter, Task
+from autotl.strategies.base import DivergedError, SilentReporter, StrategyConfig, Task
+from autotl.strategies.finetune import FinetuneConfig
+from studies.reuse.alike import alike
 from studies.reuse.loading import Levers
 from studies.reuse.problem import keeping, keeping_nothing, open_problem, shortened
 from studies.reuse.sampled import sampled_configs
@@ -34,7 +38,7 @@ def compare(
     max_epochs: int,
     levers: tuple[str, ...] = tuple(LEVERS),
 ) -> list[dict[str, Any]]:
-    """A row per way: seconds, mean accuracy, and the ratio to the first.
+    """A row per way: seconds, mean accuracy, and the ratio to the first; each kind of trial, too.
 
     Args:
         folder: JPEG files, a class per sub-folder.
@@ -50,40 +54,65 @@ def compare(
     prepared = open_problem(folder, backbone, cache)
     prepare_s = time.perf_counter() - started
     task = shortened(prepared.task, n_train, n_validation)
-    configs = sampled_configs(prepared.profile, n_trials, 0, max_epochs=max_epochs)
-    samples = np.random.default_rng(0).permutation(len(prepared.task.labels))
-    train = samples[:n_train].tolist()
-    validation = samples[n_train : n_train + n_validation].tolist()
+    drawn = sampled_configs(prepared.profile, n_trials, 0, max_epochs=max_epochs)
+    configs = [(strategy, alike(config)) for strategy, config in drawn]
+    kinds = [kind_of(config) for _, config in configs]
+    fold = task.folds[0]
+    if ImageFolder(folder).targets != task.labels.tolist():
+        raise ValueError(f"{folder} isn't sorted as ImageFolder sorts it")
     rows: list[dict[str, Any]] = []
 
-    def note(way: str, seconds: float, scores: list[float]) -> None:
-        row = {"way": way, "seconds": seconds, "mean_accuracy": float(np.mean(scores))}
-        row |= {"best_accuracy": max(scores), "ratio": 1.0}
+    def note(way: str, total_s: float, seconds: Sequence[float], scores: list[float]) -> None:
+        row: dict[str, Any] = {"way": way, "seconds": total_s, "ratio": 1.0, "kinds": {}}
+        row |= {"mean_accuracy": float(np.mean(scores)), "best_accuracy": max(scores)}
+        row["trials"] = [list(trial) for trial in zip(kinds, seconds, scores, strict=True)]
         if rows:
-            row["ratio"] = rows[0]["seconds"] / seconds
-        rows.append(row)
+            row["ratio"] = rows[0]["seconds"] / total_s
         print(
-            f"  {way:<24} {seconds:7.1f} s, ratio {row['ratio']:.2f}, mean accuracy "
+            f"  {way:<24} {total_s:7.1f} s, ratio {row['ratio']:.2f}, mean accuracy "
             f"{row['mean_accuracy']:.3f}",
             flush=True,
         )
+        for kind in dict.fromkeys(kinds):
+            own = [(s, score) for k, s, score in row["trials"] if k == kind]
+            kind_s, mean = sum(s for s, _ in own), float(np.mean([score for _, score in own]))
+            row["kinds"][kind] = {"trials": len(own), "seconds": kind_s, "mean_accuracy": mean}
+            print(f"    {len(own):>2} x {kind:<28} {kind_s:7.1f} s, {mean:.3f}", flush=True)
+        rows.append(row)
 
     for name in levers:
         outcome = study(
             [config for _, config in configs],
             folder,
-            train,
-            validation,
+            fold.train.tolist(),
+            fold.validation.tolist(),
             task.backbones,
             0,
             LEVERS[name],
         )
-        note(name, outcome.seconds, [o.score if o else 0.0 for o in outcome.outcomes])
+        scores = [o.score if o else 0.0 for o in outcome.outcomes]
+        note(name, outcome.seconds, outcome.trial_seconds, scores)
     for name, own in (("autotl, no store", keeping_nothing(task)), ("autotl", keeping(task))):
-        started = time.perf_counter()
-        scores = [_score(strategy, config, own) for strategy, config in configs]
-        note(name, prepare_s + time.perf_counter() - started, scores)
+        trials = [_timed_score(strategy, config, own) for strategy, config in configs]
+        seconds, scores = [s for s, _ in trials], [score for _, score in trials]
+        note(name, prepare_s + sum(seconds), seconds, scores)
     return rows
+
+
+def kind_of(config: StrategyConfig) -> str:
+    """What of a trial can be kept: the kind that it is counted with."""
+    if not isinstance(config, FinetuneConfig):
+        return type(config).__name__.removesuffix("Config").lower()
+    if not config.freeze_depth:
+        return "finetune, nothing frozen"
+    same = config.augmentation == "none" or config.n_views
+    return f"finetune, {'the same' if same else 'new'} views"
+
+
+def _timed_score(strategy: str, config: Any, task: Task) -> tuple[float, float]:
+    started = time.perf_counter()
+    score = _score(strategy, config, task)
+    return time.perf_counter() - started, score
 
 
 def _score(strategy: str, config: Any, task: Task) -> float:

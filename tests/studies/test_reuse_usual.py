@@ -126,6 +126,11 @@ def test_losses_are_those_of_autotl(
     assert ours.score == pytest.approx(theirs.score, abs=0.07)
 
 
+def test_what_would_be_left_out_in_silence_is_refused(folder: Path, backbone: Backbone) -> None:
+    with pytest.raises(ValueError, match="have these settings: mix, optimizer"):
+        usual(finetune(backbone, mix="mixup", optimizer="sgd", n_views=8), folder, backbone)
+
+
 @pytest.mark.parametrize("layers", ["last", "last_4"])
 @pytest.mark.parametrize("head", ["svm", "logistic"])
 def test_bottleneck_predicts_as_autotl_does(

@@ -6,21 +6,55 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from autotl.strategies.base import DivergedError
+from autotl.data import Fold
+from autotl.strategies.base import DivergedError, StrategyConfig
+from autotl.strategies.bottleneck import BottleneckConfig
+from autotl.strategies.finetune import FinetuneConfig
+from autotl.strategies.scratch import ScratchConfig
 from studies.reuse import whole
-from studies.reuse.whole import LEVERS, compare
+from studies.reuse.alike import alike
+from studies.reuse.whole import LEVERS, compare, kind_of
 
 SCORES = {("bottleneck", "on"): 0.9, ("finetune", "on"): 0.7, ("finetune", "off"): 0.5}
+TRAINING = {
+    "backbone": "embedded",
+    "lr": 1e-3,
+    "epochs": 2,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "augmentation": "light",
+    "mirror": True,
+    "balanced": False,
+    "mix": "mixup",
+}
+FOLD = Fold(np.arange(0, 60, 2), np.arange(1, 20, 2))
+
+
+def finetune(**values: Any) -> FinetuneConfig:
+    return FinetuneConfig(
+        **TRAINING | {"freeze_depth": 2, "lr_ratio": 0.3, "head": "random"} | values
+    )
+
+
+CONFIGS: list[tuple[str, StrategyConfig]] = [
+    (
+        "bottleneck",
+        BottleneckConfig(backbone="embedded", layers="last", head="svm", balanced=False),
+    ),
+    ("finetune", finetune()),
+]
 
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch, clock: Any) -> dict[str, Any]:
     """Two trials of a study; the usual way takes 40, 20, 16 and 8 s, autotl 4 + 6 and 4 + 1 s."""
-    seen: dict[str, Any] = {"levers": []}
+    seen: dict[str, Any] = {"levers": [], "targets": [k % 10 for k in range(100)]}
     usual_s = dict(zip(LEVERS.values(), (40.0, 20.0, 16.0, 8.0), strict=True))
-    task = SimpleNamespace(labels=range(100), backbones={})
+    labels = np.arange(100) % 10
+    task = SimpleNamespace(labels=labels, backbones={}, folds=(FOLD,))
 
     def opened(*_: Any) -> Any:
         clock.take(4.0)
@@ -30,7 +64,9 @@ def given(monkeypatch: pytest.MonkeyPatch, clock: Any) -> dict[str, Any]:
         seen.update(configs=configs, train=train, validation=validation)
         seen["levers"].append(rest[-1])
         return SimpleNamespace(
-            outcomes=(SimpleNamespace(score=0.8), None), seconds=usual_s[rest[-1]]
+            outcomes=(SimpleNamespace(score=0.8), None),
+            trial_seconds=(0.25 * usual_s[rest[-1]], 0.75 * usual_s[rest[-1]]),
+            seconds=usual_s[rest[-1]],
         )
 
     def score(strategy: str, config: Any, way: str) -> float:
@@ -40,9 +76,8 @@ def given(monkeypatch: pytest.MonkeyPatch, clock: Any) -> dict[str, Any]:
     monkeypatch.setattr(whole, "time", clock)
     monkeypatch.setattr(whole, "open_problem", opened)
     monkeypatch.setattr(whole, "shortened", lambda task, *n: seen.update(n=n) or task)
-    monkeypatch.setattr(
-        whole, "sampled_configs", lambda *_, **__: [("bottleneck", 1), ("finetune", 2)]
-    )
+    monkeypatch.setattr(whole, "sampled_configs", lambda *_, **__: CONFIGS)
+    monkeypatch.setattr(whole, "ImageFolder", lambda _: SimpleNamespace(targets=seen["targets"]))
     monkeypatch.setattr(whole, "study", study)
     monkeypatch.setattr(whole, "keeping", lambda _: "on")
     monkeypatch.setattr(whole, "keeping_nothing", lambda _: "off")
@@ -74,14 +109,45 @@ def test_seconds_ratios_and_scores_of_every_way(given: dict[str, Any]) -> None:
     assert rows["autotl"]["mean_accuracy"] == pytest.approx(0.8)
     assert rows["autotl"]["best_accuracy"] == 0.9
     assert given["levers"] == list(LEVERS.values())
-    assert given["configs"] == [1, 2]
+    assert given["configs"] == [alike(config) for _, config in CONFIGS]
 
 
-def test_both_ways_learn_from_as_many_samples(given: dict[str, Any]) -> None:
+def test_each_kind_of_trial_has_its_seconds_and_scores(given: dict[str, Any]) -> None:
+    rows = run(levers=("usual",))
+    assert rows["usual"]["kinds"] == {
+        "bottleneck": {"trials": 1, "seconds": 10.0, "mean_accuracy": 0.8},
+        "finetune, new views": {"trials": 1, "seconds": 30.0, "mean_accuracy": 0.0},
+    }
+    assert rows["autotl"]["trials"] == [
+        ["bottleneck", 0.5, 0.9],
+        ["finetune, new views", 0.5, 0.7],
+    ]
+
+
+def test_both_ways_learn_from_the_same_samples(given: dict[str, Any]) -> None:
     run(levers=("usual",))
-    train, validation = set(given["train"]), set(given["validation"])
-    assert given["n"] == (30, 10) == (len(train), len(validation))
-    assert not train & validation
+    assert given["n"] == (30, 10)
+    assert (given["train"], given["validation"]) == (FOLD.train.tolist(), FOLD.validation.tolist())
+
+
+def test_a_folder_in_another_order_is_refused(given: dict[str, Any]) -> None:
+    given["targets"] = given["targets"][::-1]
+    with pytest.raises(ValueError, match="sorted"):
+        run(levers=("usual",))
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        (finetune(), "finetune, new views"),
+        (finetune(n_views=8), "finetune, the same views"),
+        (finetune(augmentation="none"), "finetune, the same views"),
+        (finetune(freeze_depth=0, augmentation="none"), "finetune, nothing frozen"),
+        (ScratchConfig(**TRAINING, n_removed=1), "scratch"),
+    ],
+)
+def test_kinds_are_told_by_what_can_be_kept(config: StrategyConfig, kind: str) -> None:
+    assert kind_of(config) == kind
 
 
 def test_a_trial_that_diverges_scores_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
