@@ -57,8 +57,12 @@ def compare(
     drawn = sampled_configs(prepared.profile, n_trials, 0, max_epochs=max_epochs)
     configs = [(strategy, alike(config)) for strategy, config in drawn]
     kinds = [kind_of(config) for _, config in configs]
-    fold = task.folds[0]
-    if ImageFolder(folder).targets != task.labels.tolist():
+    train, validation = (
+        prepared.development[samples].tolist()
+        for samples in (task.folds[0].train, task.folds[0].validation)
+    )
+    listed = np.asarray(ImageFolder(folder).targets)
+    if not np.array_equal(listed[prepared.development], task.labels):
         raise ValueError(f"{folder} isn't sorted as ImageFolder sorts it")
     rows: list[dict[str, Any]] = []
 
@@ -84,8 +88,8 @@ def compare(
         outcome = study(
             [config for _, config in configs],
             folder,
-            fold.train.tolist(),
-            fold.validation.tolist(),
+            train,
+            validation,
             task.backbones,
             0,
             LEVERS[name],
