@@ -236,6 +236,8 @@ def test_study_runs_the_trials_in_order_and_outlives_divergence(
     configs = [finetune(backbone, epochs=1), scratch(backbone, lr=float("inf")), scratch(backbone)]
     given = (folder, mixed(TRAIN), mixed(VALIDATION))
     found = study(configs, *given, {backbone.name: backbone}, 0, num_workers=0)
+    assert len(found.trial_seconds) == len(configs)
+    assert 0 < min(found.trial_seconds) <= sum(found.trial_seconds) <= found.seconds
     first, second, third = found.outcomes
     assert first is not None
     assert second is None
