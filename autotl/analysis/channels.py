@@ -63,7 +63,7 @@ class ChannelWatcher:
         self.samples = samples
         self._layers: list[_Layer] | None = None
         self._noted: dict[str, _Noted] = {}
-        self._seen: list[NDArray[np.int64]] = []
+        self._is_seen = np.zeros(len(samples), dtype=bool)
 
     @contextmanager
     def watching(self, network: StagedNetwork, samples: NDArray[np.int64]) -> Iterator[None]:
@@ -74,7 +74,7 @@ class ChannelWatcher:
             samples: ``(k,)``, what the first ``k`` pictures of the batch are.
         """
         layers = self._layers_of(network)
-        chosen = np.flatnonzero(np.isin(samples, self.samples))
+        places, chosen = np.nonzero(self.samples[:, None] == samples)
         if not len(chosen):
             yield
             return
@@ -87,27 +87,28 @@ class ChannelWatcher:
         finally:
             for handle in handles:
                 handle.remove()
-        self._seen.append(samples[chosen])
+        self._is_seen[places] = True
         by_name = {layer.name: layer for layer in layers}
         for name, made in calls.items():
-            noted = self._noted.setdefault(name, _Noted(by_name[name], [], []))
-            noted.mean.append(torch.stack([mean for mean, _ in made]).mean(dim=0))
-            noted.square.append(torch.stack([square for _, square in made]).mean(dim=0))
+            if name not in self._noted:
+                self._noted[name] = _Noted.nothing(by_name[name], len(self.samples), made[0][0])
+            self._noted[name].note(places, made)
 
     def moments(self, samples: NDArray[np.int64] | None = None) -> list[LayerMoments]:
-        """What was noted, in the order in which the layers are run.
+        """What was noted, in the order in which the layers are run and the samples were given.
 
         Args:
             samples: of these pictures only; None: of all that were watched.
         """
-        seen = np.concatenate([*self._seen, np.empty(0, dtype=np.int64)])
-        kept = np.isin(seen, self.samples if samples is None else samples)
+        kept = self._is_seen.copy()
+        if samples is not None:
+            kept &= np.isin(self.samples, samples)
         return [
             LayerMoments(
                 name=noted.layer.name,
                 stage=noted.layer.stage,
-                mean=torch.cat(noted.mean).cpu().numpy()[kept],
-                square=torch.cat(noted.square).cpu().numpy()[kept],
+                mean=noted.mean.cpu().numpy()[kept],
+                square=noted.square.cpu().numpy()[kept],
                 source_variance=_running(noted.layer.module)[1].double().cpu().numpy(),
                 eps=noted.layer.module.eps,
             )
@@ -119,6 +120,7 @@ class ChannelWatcher:
             self._layers = _batch_norms(network)
             n_channels = sum(layer.module.num_features for layer in self._layers)
             self.samples = self.samples[: max(2, MAX_BYTES // (8 * max(1, n_channels)))]
+            self._is_seen = self._is_seen[: len(self.samples)]
         return self._layers
 
 
@@ -131,9 +133,26 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _Noted:
+    """Of one layer, ``(n_watched, channels)`` each, in the order of the watched samples.
+
+    Set aside at once: small pieces kept from every batch would lie between the large ones that a
+    pass frees, whose memory could then not be used again.
+    """
+
     layer: _Layer
-    mean: list[Tensor]
-    square: list[Tensor]
+    mean: Tensor
+    square: Tensor
+
+    @classmethod
+    def nothing(cls, layer: _Layer, n_watched: int, like: Tensor) -> _Noted:
+        """Room for what will be noted, of the kind of a batch's ``(k, channels)``; NaN as yet."""
+        shape = (n_watched, like.shape[1])
+        return cls(layer, like.new_full(shape, torch.nan), like.new_full(shape, torch.nan))
+
+    def note(self, places: NDArray[np.int64], made: list[tuple[Tensor, Tensor]]) -> None:
+        """Keep the mean of what the layer's calls in one pass brought."""
+        for kept, values in zip((self.mean, self.square), zip(*made, strict=True), strict=True):
+            kept[torch.from_numpy(places).to(kept.device)] = torch.stack(values).mean(dim=0)
 
 
 def _batch_norms(network: StagedNetwork) -> list[_Layer]:

@@ -93,7 +93,7 @@ def hash_pairs(
     """
     n = len(hashes)
     codes = hashes.T.ravel()
-    found: list[NDArray[np.int64]] = []
+    found = [np.empty(0, dtype=np.int64)]
     for byte in range(8):
         turn, back = np.uint64(8 * byte), np.uint64((64 - 8 * byte) % 64)
         order = np.argsort((codes << turn) | (codes >> back), kind="stable")
@@ -103,7 +103,6 @@ def hash_pairs(
             near &= (one % n != other % n) & ((one < n) | (other < n))
             one, other = one[near], other[near]
             low, high = np.minimum(one % n, other % n), np.maximum(one % n, other % n)
-            found.append(np.stack([low, high, (one >= n) ^ (other >= n)], axis=1))
-    pairs = np.concatenate([np.empty((0, 3), dtype=np.int64), *found])
-    keys = np.unique((pairs[:, 0] * max(n, 1) + pairs[:, 1]) * 2 + pairs[:, 2])
+            found.append((low * n + high) * 2 + ((one >= n) ^ (other >= n)))
+    keys = np.unique(np.concatenate(found))
     return np.stack([keys // 2 // max(n, 1), keys // 2 % max(n, 1)], axis=1), keys % 2 == 1

@@ -293,9 +293,21 @@ class TestWatcher:
     def test_only_the_pictures_chosen_are_noted(self, settled: Backbone, pictures: Pixels) -> None:
         chosen = np.array([3, 30, 17])
         some = moments_of(settled, pictures[:40], watched=chosen)
-        alone = moments_of(settled, pictures[np.sort(chosen)])
+        alone = moments_of(settled, pictures[chosen])
         for one, other in zip(some, alone, strict=True):
             np.testing.assert_allclose(one.mean, other.mean, atol=1e-4)
+
+    def test_a_picture_that_passes_again_is_noted_once(
+        self, settled: Backbone, pictures: Pixels
+    ) -> None:
+        network = settled.create(1, pretrained=True).eval()
+        watcher = ChannelWatcher(np.array([5, 2, 9]))
+        for samples in (np.arange(6), np.arange(4, 8)):  # 5 twice, 9 never
+            with torch.no_grad(), watcher.watching(network, samples):
+                network(settled.normalise(torch.from_numpy(pictures[samples])))
+        alone = moments_of(settled, pictures[[5, 2]])
+        for found, expected in zip(watcher.moments(), alone, strict=True):
+            np.testing.assert_allclose(found.mean, expected.mean, atol=1e-4)
 
     def test_moments_are_about_the_sources_mean(self, settled: Backbone, pictures: Pixels) -> None:
         first = moments_of(settled, pictures[:5])[0]
