@@ -34,7 +34,7 @@ def feature_pairs(
         ``(m, 2) int64``, the first less than the second, no pair twice.
     """
     n = len(features)
-    if n < 2 or not np.isfinite(features).all():
+    if n < 2 or not np.isfinite(features.sum(axis=0, dtype=np.float64)).all():
         return np.empty((0, 2), dtype=np.int64)
     rng = np.random.default_rng(seed)
     points = _on_axes(features, rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from autotl.analysis.profile import DatasetProfile
+from autotl.backbones.zoo import Backbone
 from autotl.metrics import accuracy
 from autotl.strategies.base import (
     Reporter,
@@ -21,7 +23,7 @@ from autotl.strategies.base import (
 )
 from autotl.strategies.cross_validation import cross_validate
 from autotl.strategies.fitted import FeatureClassifier, FittedModel
-from autotl.strategies.linear import n_selected, solve_selected
+from autotl.strategies.linear import LinearClassifier, n_selected, solve_selected
 from autotl.strategies.path import Head
 
 CELLS_WIDTH = 512
@@ -112,8 +114,11 @@ class Bottleneck:
         backbone = task.backbones[config.backbone]
         depths = depths_of(config.layers, backbone.num_stages)
         features = task.store.features(backbone, depths, max_width=config.max_width)
+        n_features = features.shape[1]
+        to_solve, held_out = features[train], None if validation is None else features[validation]
+        del features  # of many pictures one copy more would count
         solved = solve_selected(
-            features[train],
+            to_solve,
             task.labels[train],
             task.n_classes,
             kept=config.kept,
@@ -122,27 +127,19 @@ class Bottleneck:
             balanced=config.balanced,
             seed=task.seed,
         )
-        staged = backbone.create(task.n_classes, pretrained=True)
-        network = FeatureClassifier(
-            staged, depths, features.shape[1], task.n_classes, max_width=config.max_width
-        )
-        with torch.no_grad():
-            network.get_buffer("mean").copy_(torch.from_numpy(solved.mean))
-            network.get_buffer("scale").copy_(torch.from_numpy(solved.scale))
-            network.linear.weight.copy_(torch.from_numpy(solved.weight))
-            network.linear.bias.copy_(torch.from_numpy(solved.bias))
         probabilities = None
-        if validation is not None:
-            probabilities = solved.predict_proba(features[validation])
+        if validation is not None and held_out is not None:
+            probabilities = solved.predict_proba(held_out)
             labels = task.labels[validation]
             reporter.report(
                 1.0,
                 task.metric.score(labels, probabilities),
                 {"validation_accuracy": accuracy(labels, probabilities), "C": solved.C},
             )
-        n_kept = n_selected(features.shape[1], config.kept)
+        n_kept = n_selected(n_features, config.kept)
         n_trained = n_kept * task.n_classes + solved.bias.size
-        return FittedModel(backbone, network.eval(), task.n_classes, n_trained, probabilities)
+        network = partial(_network, backbone, depths, config.max_width, solved)
+        return FittedModel(backbone, network, task.n_classes, n_trained, probabilities)
 
     def cost(self, config: BottleneckConfig, task: Task) -> float:
         """Seconds: a forward pass for features not yet held, a solver linear in the samples."""
@@ -156,3 +153,18 @@ class Bottleneck:
             n_features *= 2  # solved twice
         solver_s = 1e-7 * len(task.labels) * n_features * task.n_classes
         return forward_s + solver_s * len(task.folds)
+
+
+def _network(
+    backbone: Backbone, depths: tuple[int, ...], max_width: int, solved: LinearClassifier
+) -> FeatureClassifier:
+    """The pretrained network up to the deepest of the depths, and what was solved on them."""
+    n_classes, n_features = solved.weight.shape
+    staged = backbone.create(n_classes, pretrained=True)
+    network = FeatureClassifier(staged, depths, n_features, n_classes, max_width=max_width)
+    with torch.no_grad():
+        network.get_buffer("mean").copy_(torch.from_numpy(solved.mean))
+        network.get_buffer("scale").copy_(torch.from_numpy(solved.scale))
+        network.linear.weight.copy_(torch.from_numpy(solved.weight))
+        network.linear.bias.copy_(torch.from_numpy(solved.bias))
+    return network.eval()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,8 @@ class FittedModel:
 
     Attributes:
         backbone: its architecture and preprocessing.
-        network: logits from normalised pictures; a :class:`StagedNetwork` or a
-            :class:`FeatureClassifier`.
+        source: the network, or what makes it once it is needed: of most trials' models nothing but
+            the validation predictions is.
         n_classes: number of classes.
         n_trainable: parameters that were trained.
         validation_probabilities: of the fold's validation samples, where the training made them.
@@ -79,11 +80,18 @@ class FittedModel:
     """
 
     backbone: Backbone
-    network: nn.Module
+    source: nn.Module | Callable[[], nn.Module]
     n_classes: int
     n_trainable: int
     validation_probabilities: NDArray[np.float32] | None = None
     temperature: float = 1.0
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """Logits from normalised pictures; a :class:`StagedNetwork` or a
+        :class:`FeatureClassifier`.
+        """
+        return self.source if isinstance(self.source, nn.Module) else self.source()
 
     @torch.inference_mode()
     def predict_proba(

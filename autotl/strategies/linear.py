@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from autotl.strategies.path import Head, RotatedFeatures, solve_rotated
+from autotl.strategies.path import Head, solve_rotated
+from autotl.strategies.rotated import RotatedFeatures
 
 C_GRID = tuple(float(10.0 ** (half / 2)) for half in range(-10, 1))
 """Half decades from 1e-5 to 1: what ``auto`` chooses from."""
@@ -300,7 +301,7 @@ class _Problem:
     ) -> Iterator[NDArray[np.float64]]:
         return solve_rotated(
             values,
-            self.rotated.energy,
+            self.rotated.frame.energy,
             column,
             Cs=Cs,
             head=self.head,
@@ -312,12 +313,12 @@ class _Problem:
     def _classifier(
         self, found: NDArray[np.float64], C: float, temperature: float = 1.0
     ) -> LinearClassifier:
-        rotated = self.rotated
-        weight = np.zeros((self.n_classes, len(rotated.axes)), dtype=np.float32)
+        frame = self.rotated.frame
+        weight = np.zeros((self.n_classes, len(frame.axes)), dtype=np.float32)
         bias = np.full(self.n_classes, -1e4, dtype=np.float32)
-        weight[self.present] = (found[:, :-1] / temperature).astype(np.float32) @ rotated.axes.T
+        weight[self.present] = (found[:, :-1] / temperature).astype(np.float32) @ frame.axes.T
         bias[self.present] = found[:, -1] / temperature
-        return LinearClassifier(rotated.mean, rotated.scale, weight, bias, float(C))
+        return LinearClassifier(frame.mean, frame.scale, weight, bias, float(C))
 
 
 def _quarters(column: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

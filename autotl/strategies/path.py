@@ -3,92 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from threadpoolctl import ThreadpoolController
+
+from autotl.strategies.blas import threads_for
 
 Head = Literal["svm", "logistic"]
 
 _MAX_ITERATIONS = 300
-_BLOCK_ROWS = 4096
-_GRAM_ROWS_PER_FEATURE = 8
-"""So many samples tell the principal axes well enough; the axes matter for speed only."""
-_SERIAL_BELOW = 2e8
-"""Below so many multiplications in a pass, threads cost more than they bring."""
 
 _Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 _Loss = Callable[[NDArray[np.float32]], tuple[float, NDArray[np.float32]]]
-
-
-@cache
-def _threads() -> ThreadpoolController:
-    """Limits the threads of BLAS; to find its libraries anew takes longer than a small solve."""
-    return ThreadpoolController()
-
-
-@dataclass(frozen=True)
-class RotatedFeatures:
-    """Standardised features along their principal axes, or nearly so.
-
-    A rotation leaves the L2 penalty as it is, so that a solution found here and rotated back is the
-    solution. Here the problem's curvature is almost diagonal, which the solver makes use of; and
-    fewer samples than features span no more axes than there are samples.
-
-    Attributes:
-        mean: ``(n_features,) float32`` of the features.
-        scale: ``(n_features,) float32``, their standard deviation, 1 where it is 0.
-        axes: ``(n_features, n_axes) float32``, orthonormal columns.
-        energy: ``(n_axes,) float64``, about the sum of squares along each axis.
-        values: ``(n_samples, n_axes) float32``.
-    """
-
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    axes: NDArray[np.float32]
-    energy: NDArray[np.float64]
-    values: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, features: NDArray[np.float32], rows: NDArray[np.int64]) -> RotatedFeatures:
-        """Standardise and rotate features ``(n, n_features)``; takes memory for one copy of them.
-
-        Args:
-            features: of all samples; left as they are.
-            rows: ``(n,)``, a permutation: the order of the samples in :attr:`values`.
-        """
-        serial = features.size * features.shape[1] < _SERIAL_BELOW
-        with _threads().limit(limits=1 if serial else None):
-            return cls._of(features, rows)
-
-    @classmethod
-    def _of(cls, features: NDArray[np.float32], rows: NDArray[np.int64]) -> RotatedFeatures:
-        n, n_features = features.shape
-        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, n, _BLOCK_ROWS)]
-        # In double precision, since a constant column of float32 seems to vary otherwise.
-        centre = features.mean(axis=0, dtype=np.float64)
-        squares = sum(np.square(features[block] - centre).sum(axis=0) for block in blocks)
-        mean, scale = centre.astype(np.float32), np.sqrt(squares / n).astype(np.float32)
-        scale[scale < 1e-6] = 1.0
-        few = n < n_features
-        basis = np.linalg.qr(((features - mean) / scale).T)[0] if few else None
-        gram = np.zeros((min(n, n_features),) * 2)
-        step = 1 + n // (_GRAM_ROWS_PER_FEATURE * n_features)
-        for block in blocks:
-            x = (features[block][::step] - mean) / scale
-            x = x if basis is None else x @ basis
-            gram += step * (x.T @ x)
-        energy, turn = np.linalg.eigh(gram)
-        axes = turn.astype(np.float32)
-        axes = axes if basis is None else basis @ axes
-        values = np.empty((n, len(energy)), dtype=np.float32)
-        for block in blocks:
-            np.matmul((features[rows[block]] - mean) / scale, axes, out=values[block])
-        return cls(mean, scale, axes, np.maximum(energy, 0.0), values)
 
 
 def solve_rotated(
@@ -111,7 +39,7 @@ def solve_rotated(
     at zero.
 
     Args:
-        values: ``(n, n_axes)``, see :class:`RotatedFeatures`.
+        values: ``(n, n_axes)``, see :class:`~autotl.strategies.rotated.RotatedFeatures`.
         energy: ``(n_axes,)``, about the sum of squares along each axis; matters for speed only.
         labels: ``(n,)`` in ``0 ... n_classes - 1``, each of them occurring, at least two.
         Cs: inverse strengths of the penalty, above 0; ascending ones are the fastest.
@@ -141,10 +69,9 @@ def solve_rotated(
     # Of two classes' machines the one is the other's negative: their difference is the decision.
     share = 0.5 if binary and head == "svm" else 1.0
     found = np.zeros((n_classes, len(energy) + 1))
-    serial = values.size * n_classes < _SERIAL_BELOW
     for step, C in enumerate(Cs):
         start = found if starts is None else starts[step] / share
-        with _threads().limit(limits=1 if serial else None):
+        with threads_for(values.size * n_classes):
             found = _minimise(values, loss, C, penalty, curvature, start, tolerance)
         yield found * share
 

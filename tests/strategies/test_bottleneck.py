@@ -194,6 +194,15 @@ def test_learns(fit: Callable[..., FittedModel], make_task: MakeTask) -> None:
     assert np.mean(model.validation_probabilities.argmax(1) == make_task().labels[:30]) > 0.8
 
 
+def test_no_network_is_made_for_predictions_alone(
+    fit: Callable[..., FittedModel], make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    fit(task)  # now the features are there
+    monkeypatch.setattr(Backbone, "create", lambda *_, **__: pytest.fail("a network was made"))
+    assert fit(task).validation_probabilities is not None
+
+
 def test_backbone_keeps_its_weights(fit: Callable[..., FittedModel], backbone: Backbone) -> None:
     network = fit(layers="third_last").network
     assert isinstance(network, FeatureClassifier)

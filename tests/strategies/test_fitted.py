@@ -48,6 +48,20 @@ def predict(model: FittedModel, view: PixelView) -> NDArray[np.float32]:
     return model.predict_proba(view, np.arange(len(view)), device=CPU)
 
 
+def test_network_is_made_once_it_is_needed(backbone: Backbone, view: PixelView) -> None:
+    made = []
+
+    def make() -> StagedNetwork:
+        made.append(backbone.create(3, pretrained=True))
+        return made[-1]
+
+    model = FittedModel(backbone, make, 3, 99)
+    assert not made
+    predict(model, view)
+    assert model.network is made[0]
+    assert len(made) == 1
+
+
 @pytest.mark.parametrize("kind", ["whole", "cut"])
 def test_built_again_it_predicts_the_same(
     kind: str, view: PixelView, request: pytest.FixtureRequest

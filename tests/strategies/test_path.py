@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from autotl.strategies import path
-from autotl.strategies.path import Head, RotatedFeatures, solve_rotated
+from autotl.strategies import rotated as rotated_features
+from autotl.strategies.path import Head, solve_rotated
+from autotl.strategies.rotated import Frames, RotatedFeatures
 
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
 every_head = pytest.mark.parametrize("head", ["svm", "logistic"])
@@ -41,7 +42,7 @@ def solve(
 ) -> list[NDArray[np.float64]]:
     found = solve_rotated(
         features.values,
-        features.energy,
+        features.frame.energy,
         labels,
         Cs=Cs,
         head=head,
@@ -52,48 +53,18 @@ def solve(
     return list(found)
 
 
-@wide_and_tall
-def test_rotation_keeps_standardised_features(n_features: int) -> None:
-    features, _ = sample(n_features=n_features)
-    found = rotated(features)
-    standardised = (features - features.mean(0)) / features.std(0)
-    np.testing.assert_allclose(found.values @ found.axes.T, standardised, atol=1e-4)
-    n_axes = min(len(features), n_features)
-    assert found.values.shape == (len(features), n_axes)
-    np.testing.assert_allclose(found.axes.T @ found.axes, np.eye(n_axes), atol=1e-5)
-    np.testing.assert_allclose(np.square(found.values).sum(0), found.energy, rtol=1e-3, atol=1e-2)
-
-
-@wide_and_tall
-def test_rows_come_in_the_order_asked_for(n_features: int) -> None:
-    features, _ = sample(n_features=n_features)
-    rows = np.random.default_rng(1).permutation(len(features))
-    found = RotatedFeatures.of(features, rows)
-    np.testing.assert_allclose(found.values, rotated(features).values[rows], atol=1e-4)
-
-
-@wide_and_tall
-def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch, n_features: int) -> None:
-    features, _ = sample(n_features=n_features)
-    whole = rotated(features)
-    monkeypatch.setattr(path, "_BLOCK_ROWS", 32)
-    parts = rotated(features)
-    np.testing.assert_allclose(parts.scale, whole.scale, rtol=1e-6)
-    np.testing.assert_allclose(parts.energy, whole.energy, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(parts.values @ parts.axes.T, whole.values @ whole.axes.T, atol=1e-4)
-
-
 @every_head
 def test_axes_of_a_part_of_the_samples_do(monkeypatch: pytest.MonkeyPatch, head: Head) -> None:
     features, labels = sample(n=300)
     exact = rotated(features)
-    monkeypatch.setattr(path, "_GRAM_ROWS_PER_FEATURE", 5)
+    monkeypatch.setattr(rotated_features, "_GRAM_ROWS_PER_FEATURE", 5)
+    monkeypatch.setattr(rotated_features, "_FRAMES", Frames(0))
     rough = rotated(features)
-    ratio = np.square(rough.values).sum(0) / rough.energy
+    ratio = np.square(rough.values).sum(0) / rough.frame.energy
     assert not np.allclose(ratio, 1.0, atol=1e-3)
     assert np.all((ratio > 0.5) & (ratio < 2.0))
     found, expected = (
-        solve(one, labels, [0.1], head)[0][:, :-1] @ one.axes.T for one in (rough, exact)
+        solve(one, labels, [0.1], head)[0][:, :-1] @ one.frame.axes.T for one in (rough, exact)
     )
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
@@ -107,7 +78,7 @@ def test_coefficients_are_scikit_learns(
 ) -> None:
     features, labels = sample(n_features=n_features, n_classes=n_classes)
     found = rotated(features)
-    standardised = (features - found.mean) / found.scale
+    standardised = (features - found.frame.mean) / found.frame.scale
     weighting = "balanced" if balanced else None
     for C, coefficients in zip(
         [0.003, 0.1], solve(found, labels, [0.003, 0.1], head, balanced), strict=True
@@ -117,7 +88,7 @@ def test_coefficients_are_scikit_learns(
             if head == "svm"
             else LogisticRegression(C=C, class_weight=weighting, tol=1e-9, max_iter=10_000)
         ).fit(standardised.astype(np.float64), labels)
-        weight = coefficients[:, :-1] @ found.axes.T
+        weight = coefficients[:, :-1] @ found.frame.axes.T
         if n_classes == 2:
             np.testing.assert_allclose(weight[0], -weight[1], atol=1e-4)
             weight = weight[1:] - weight[:1]
@@ -149,7 +120,7 @@ def test_beginning_at_the_solution_ends_there(head: Head, n_classes: int) -> Non
     alone = solve(found, labels, [0.3], head)[0]
     loose = solve_rotated(
         found.values,
-        found.energy,
+        found.frame.energy,
         labels,
         Cs=[0.3],
         head=head,
