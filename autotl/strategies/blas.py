@@ -12,7 +12,9 @@ _SERIAL_BELOW = 2e8
 
 def threads_for(multiplications: float) -> AbstractContextManager[object]:
     """The context in which products of so many multiplications are computed."""
-    return _threads().limit(limits=1 if multiplications < _SERIAL_BELOW else None)
+    limits = 1 if multiplications < _SERIAL_BELOW else None
+    limited: AbstractContextManager[object] = _threads().limit(limits=limits)
+    return limited
 
 
 @cache

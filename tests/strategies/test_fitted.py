@@ -51,7 +51,7 @@ def predict(model: FittedModel, view: PixelView) -> NDArray[np.float32]:
 def test_network_is_made_once_it_is_needed(backbone: Backbone, view: PixelView) -> None:
     made = []
 
-    def make() -> StagedNetwork:
+    def make() -> nn.Module:
         made.append(backbone.create(3, pretrained=True))
         return made[-1]
 
