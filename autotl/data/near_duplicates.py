@@ -76,7 +76,7 @@ def near_duplicates(
     coefficients, hashes, contrast = _described(thumbnails)
     plain = contrast < MIN_CONTRAST
     drawn = _is_drawing(thumbnails)
-    agreement = Agreement.of(coefficients[~plain], seed)
+    agreement = Agreement.of(coefficients, np.flatnonzero(~plain), seed)
     least = np.where(drawn, agreement.threshold(SAME_DRAWING), agreement.threshold(SAME_FRAME))
 
     def same(pairs: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -114,18 +114,26 @@ class Agreement:
     chance: float
 
     @classmethod
-    def of(cls, coefficients: NDArray[np.float32], seed: int) -> Agreement:
-        """What is usual among pictures ``(n, n_coefficients)``.
+    def of(
+        cls, coefficients: NDArray[np.float32], rows: NDArray[np.int64], seed: int
+    ) -> Agreement:
+        """What is usual among these rows of all pictures ``(n, n_coefficients)``.
 
         Few pictures say little of it: as much as ten others is taken to be known beforehand, that
         the spectrum falls with the frequency as that of natural pictures.
         """
-        n = len(coefficients)
-        mean = coefficients.sum(axis=0) / (n + _KNOWN_BEFOREHAND)
-        spread = np.square(coefficients - mean).sum(axis=0) + _KNOWN_BEFOREHAND * _NATURAL
-        deviation = np.sqrt(spread / (n + _KNOWN_BEFOREHAND))
+        blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+        weight = len(rows) + _KNOWN_BEFOREHAND
+        total = np.zeros(coefficients.shape[1])
+        for block in blocks:
+            total += coefficients[block].sum(axis=0, dtype=np.float64)
+        mean = (total / weight).astype(np.float32)
+        spread = _KNOWN_BEFOREHAND * _NATURAL.astype(np.float64)
+        for block in blocks:
+            spread += np.square(coefficients[block] - mean).sum(axis=0, dtype=np.float64)
+        deviation = np.sqrt(spread / weight)
         scale = np.maximum(deviation, _LEAST_DEVIATION * deviation.max()).astype(np.float32)
-        drawn = np.random.default_rng(seed).permutation(n)[:_CHANCE_SAMPLES]
+        drawn = rows[np.random.default_rng(seed).permutation(len(rows))[:_CHANCE_SAMPLES]]
         values = cls(mean, scale, 0.0).relative(coefficients[drawn])
         by_chance = (values @ values.T)[np.triu_indices(len(values), 1)]
         chance = _CHANCE_DEVIATIONS * float(by_chance.std()) if len(by_chance) else 0.0

@@ -13,6 +13,7 @@ _FITTED_SAMPLES = 2000
 _CLUSTER = 1000
 _MAX_CLUSTER = 4000
 _BLOCK = 8192
+_ROWS = 1024
 
 
 def feature_pairs(
@@ -40,17 +41,20 @@ def feature_pairs(
     points = _on_axes(features, rng)
     ones, others, cosines = [], [], []
     for members in _clusters(points, rng):
-        near = points[members] @ points[members].T
-        np.fill_diagonal(near, -1)
-        each = np.arange(len(members))
-        for _ in range(min(n_neighbours, len(members) - 1)):
-            best = near.argmax(axis=1)
-            cosine = near[each, best]
-            near[each, best] = -1
-            close = cosine >= MIN_COSINE
-            ones.append(members[close])
-            others.append(members[best[close]])
-            cosines.append(cosine[close])
+        own = points[members]
+        for start in range(0, len(members), _ROWS):
+            rows = members[start : start + _ROWS]
+            near = own[start : start + _ROWS] @ own.T
+            each = np.arange(len(rows))
+            near[each, start + each] = -1  # itself
+            for _ in range(min(n_neighbours, len(members) - 1)):
+                best = near.argmax(axis=1)
+                cosine = near[each, best]
+                near[each, best] = -1
+                close = cosine >= MIN_COSINE
+                ones.append(rows[close])
+                others.append(members[best[close]])
+                cosines.append(cosine[close])
     one, other, cosine = (np.concatenate(found) for found in (ones, others, cosines))
     low, high = np.minimum(one, other), np.maximum(one, other)
     keys, first = np.unique(low * n + high, return_index=True)

@@ -104,5 +104,6 @@ def hash_pairs(
             one, other = one[near], other[near]
             low, high = np.minimum(one % n, other % n), np.maximum(one % n, other % n)
             found.append((low * n + high) * 2 + ((one >= n) ^ (other >= n)))
-    keys = np.unique(np.concatenate(found))
-    return np.stack([keys // 2 // max(n, 1), keys // 2 % max(n, 1)], axis=1), keys % 2 == 1
+    keys = np.sort(np.concatenate(found))  # np.unique takes twice as long
+    keys = keys[np.diff(keys, prepend=-1) > 0]
+    return np.stack(np.divmod(keys // 2, max(n, 1)), axis=1), keys % 2 == 1
