@@ -114,9 +114,7 @@ class Agreement:
     chance: float
 
     @classmethod
-    def of(
-        cls, coefficients: NDArray[np.float32], rows: NDArray[np.int64], seed: int
-    ) -> Agreement:
+    def of(cls, coefficients: NDArray[np.float32], rows: NDArray[np.int64], seed: int) -> Agreement:
         """What is usual among these rows of all pictures ``(n, n_coefficients)``.
 
         Few pictures say little of it: as much as ten others is taken to be known beforehand, that
