@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Callable
 
@@ -88,6 +89,25 @@ def test_a_crop_is_linked_where_the_features_bring_it_up(
     assert len(found & expected) >= 36
     assert found <= expected
     assert len(found_in(pixels)) < 10
+
+
+def test_blocks_of_pictures_change_nothing(
+    originals: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("autotl.data.near_duplicates")
+    size = (N, len(module._NATURAL))
+    coefficients = np.random.default_rng(0).normal(3, 2, size).astype(np.float32)
+    chosen = np.arange(0, N, 2)
+    whole = module.Agreement.of(coefficients, chosen, 0)
+    alone = module.Agreement.of(coefficients[chosen], np.arange(len(chosen)), 0)
+    monkeypatch.setattr(module, "_BLOCK", 7)
+    parts = module.Agreement.of(coefficients, chosen, 0)
+    for other in (alone, parts):
+        np.testing.assert_allclose(other.mean, whole.mean, rtol=1e-6)
+        np.testing.assert_allclose(other.scale, whole.scale, rtol=1e-6)
+        assert other.chance == pytest.approx(whole.chance)
+    changed = [VERSIONS["saved again"](image) for image in originals[:40]]
+    assert len(found_in(pixels_of(originals + changed))) >= 39
 
 
 def test_features_alone_link_nothing(originals: list[Image.Image]) -> None:

@@ -53,6 +53,7 @@ def test_the_scale_of_a_feature_does_not_matter() -> None:
         np.zeros((0, 4)),
         np.ones((30, 4)),
         np.full((30, 4), np.nan),
+        np.diag([np.inf, 1.0, -np.inf, 1.0]),
     ],
 )
 def test_nothing_to_find(features: np.ndarray) -> None:
