@@ -15,7 +15,7 @@ from autotl.recommend.words import counted, format_difference, joined, strategy_
 _COARSE = 0.1
 """Beyond such a bound, in the metric's unit, two aren't called equal but not told apart."""
 
-Kind = Literal["only_one", "negative_transfer", "all_equal", "some_equal", "clear"]
+Kind = Literal["only_one", "overruled", "negative_transfer", "all_equal", "some_equal", "clear"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Verdict:
     """What the trials say.
 
     Attributes:
-        kind: ``only_one`` (nothing to compare with), ``negative_transfer`` (training from scratch
-            is clearly better than every use of pretrained weights), ``all_equal`` or
+        kind: ``only_one`` (nothing to compare with), ``overruled`` (another validated clearly
+            better than the winner, and isn't taken all the same), ``negative_transfer`` (training
+            from scratch is clearly better than every use of pretrained weights), ``all_equal`` or
             ``some_equal`` (within the noise of the winner), ``clear`` (the winner is clearly
             better than all others).
         headline: that in one sentence.
@@ -46,7 +47,10 @@ def verdict(decision: Decision, profile: DatasetProfile) -> Verdict:
     if not others:
         return Verdict("only_one", _only_one(decision, winner))
     equal = [s for s in others if not s.is_clear]
-    behind = [s for s in others if s.is_clear]
+    ahead = [s for s in others if s.is_clear and s.difference < 0.0]
+    behind = [s for s in others if s.is_clear and s not in ahead]
+    if ahead:
+        return Verdict("overruled", _overruled(decision, winner, ahead, behind), more_data)
     if winner.strategy == "scratch" and not [s for s in equal if s.strategy != "scratch"]:
         return Verdict("negative_transfer", _negative_transfer(decision, others), more_data)
     if not equal:
@@ -55,8 +59,7 @@ def verdict(decision: Decision, profile: DatasetProfile) -> Verdict:
         return Verdict("clear", f"within this budget, {name} is better than {gaps}", more_data)
     kind: Kind = "some_equal" if behind else "all_equal"
     words = [_equal(decision, winner, equal, all_of_them=not behind)]
-    if behind:
-        words += [f"{strategy_words(s.strategy)} is {_gap(decision, s)} behind" for s in behind]
+    words += _behind(decision, behind)
     return Verdict(kind, f"{'; '.join(words)}; {_taken(winner, equal)}", more_data)
 
 
@@ -64,6 +67,26 @@ def _only_one(decision: Decision, winner: StrategySummary) -> str:
     tried = len(decision.strategies)
     what = "finished a trial" if tried > 1 else "was tried"
     return f"only {strategy_words(winner.strategy)} {what}, so there is nothing to compare it with"
+
+
+def _overruled(
+    decision: Decision,
+    winner: StrategySummary,
+    ahead: Sequence[StrategySummary],
+    behind: Sequence[StrategySummary],
+) -> str:
+    """That validation says otherwise; why it isn't followed is among the decision's notes."""
+    gaps = [
+        f"{strategy_words(s.strategy)} validated "
+        f"{format_difference(decision.metric, -s.difference, s.standard_error)} better"
+        for s in ahead
+    ]
+    taken = f"{strategy_words(winner.strategy)} is taken although {joined(gaps)} (see the notes)"
+    return "; ".join([taken, *_behind(decision, behind)])
+
+
+def _behind(decision: Decision, behind: Sequence[StrategySummary]) -> list[str]:
+    return [f"{strategy_words(s.strategy)} is {_gap(decision, s)} behind" for s in behind]
 
 
 def _negative_transfer(decision: Decision, others: Sequence[StrategySummary]) -> str:

@@ -61,6 +61,21 @@ def test_what_is_taken_for_what_is_known_of_such_settings_is_not_called_cheaper(
     )
 
 
+def test_what_validated_clearly_better_is_never_called_worse(judge):
+    found = judge(worth={0: 0.98, 1: 0.9}, finetune=(60, 60), bottleneck=(10, 2), scratch=(300, 60))
+    assert found.kind == "overruled"
+    assert found.headline.startswith(
+        "fine-tuning is taken although the bottleneck validated 12.5 ± "
+    )
+    assert "points better (see the notes); training from scratch is 60.0 ± " in found.headline
+    assert "-" not in found.headline.replace("fine-tuning", "")
+
+
+def test_training_from_scratch_that_validated_worse_is_no_negative_transfer(judge):
+    found = judge(worth={0: 0.98, 1: 0.9}, scratch=(60, 60), bottleneck=(10, 2))
+    assert found.kind == "overruled"
+
+
 def test_all_are_equal_and_the_best_is_taken_if_accuracy_is_preferred(judge):
     found = judge("accuracy", finetune=(40, 60), bottleneck=(42, 2))
     assert found.kind == "all_equal"
